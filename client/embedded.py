@@ -1,0 +1,152 @@
+"""Runs the tritonserver that the nvidia-pytriton wheel carries: where there is no Docker, and in the tests.
+
+The wheel's Python API is not used; only its server, Python backend and libraries are.
+"""
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+EXIT_SECONDS = 10  # for requests in flight when the server is told to stop
+ADMIN_APIS = "shared-memory,model-repository,trace,logging"  # closed: each would let a client read or change the server
+
+
+class LaunchError(RuntimeError):
+    """The server cannot start; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports of Triton's three listeners."""
+
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+
+
+class EmbeddedTriton:
+    """A tritonserver process on loopback, serving one model repository."""
+
+    def __init__(self, repository: Path, ports: Ports, log: int | None = None) -> None:
+        """`log` is a file descriptor for the server's output; None leaves it on this process's stderr."""
+        self.repository, self.ports, self.log = repository.resolve(), ports, log
+        self.shm_prefix = f"face_{os.getpid()}_{secrets.token_hex(4)}_"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process and return at once; `wait_ready` tells when models can answer."""
+        if not self.repository.is_dir():
+            raise LaunchError(f"there is no model repository {self.repository}")
+        self.runtime = Path(tempfile.mkdtemp(prefix="face-triton-"))
+        _assemble_backend(self.runtime / "backends" / "python")
+        self.process = subprocess.Popen(
+            self._command(),
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
+        )
+
+    def wait_ready(self, seconds: float) -> None:
+        """Return when every model is loaded; raise LaunchError if the server ends first or takes longer."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not self.alive():
+                raise LaunchError("tritonserver stopped while it loaded the models; its log says why")
+            if self.ready():
+                return
+            time.sleep(0.05)
+        raise LaunchError(f"tritonserver was not ready after {seconds:.0f} s")
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def ready(self) -> bool:
+        url = f"http://127.0.0.1:{self.ports.http}/v2/health/ready"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    def stop(self) -> None:
+        """Let requests in flight finish, then end the server, its stubs and their shared memory."""
+        if self.process is None:
+            return
+        if self.alive():
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(EXIT_SECONDS + 5)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # stubs of a server that did not end by itself
+        self.process.wait()
+        self.process = None
+        for region in Path("/dev/shm").glob(f"{self.shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def _command(self) -> list[str]:
+        key = secrets.token_hex(16)  # known to nobody: the restricted APIs are closed for good
+        return [
+            str(_wheel() / "tritonserver" / "bin" / "tritonserver"),
+            f"--model-repository={self.repository}",
+            "--model-config-name=prepared",  # written by prepare-models; models without one use config.pbtxt
+            f"--backend-directory={self.runtime / 'backends'}",
+            f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
+            "--model-control-mode=none",
+            "--disable-auto-complete-config",
+            f"--exit-timeout-secs={EXIT_SECONDS}",
+            "--http-address=127.0.0.1",
+            f"--http-port={self.ports.http}",
+            f"--http-restricted-api={ADMIN_APIS}:admin-key={key}",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={self.ports.grpc}",
+            f"--grpc-restricted-protocol={ADMIN_APIS}:admin-key={key}",
+            "--metrics-address=127.0.0.1",
+            f"--metrics-port={self.ports.metrics}",
+        ]
+
+
+def _wheel() -> Path:
+    found = importlib.util.find_spec("pytriton")
+    if found is None or found.origin is None:
+        raise LaunchError("the package nvidia-pytriton is not installed; run scripts/setup")
+    return Path(found.origin).parent
+
+
+def _assemble_backend(directory: Path) -> None:
+    """The Python backend wants its library, its utilities and this interpreter's stub side by side."""
+    directory.mkdir(parents=True)
+    server, version = _wheel() / "tritonserver", f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.is_file():
+        raise LaunchError(f"nvidia-pytriton has no stub for Python {version}; use Python 3.10 to 3.12")
+    for file in (*(server / "backends" / "python").glob("*.*"), stub):
+        shutil.copy(file, directory)
+    (directory / stub.name).chmod(0o755)  # a wheel may come unpacked without the run bits
+    binary = server / "bin" / "tritonserver"
+    if not os.access(binary, os.X_OK):
+        binary.chmod(0o755)
+
+
+def _environment() -> dict[str, str]:
+    libraries = [str(_wheel().parent / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
+    inherited = os.environ.get("LD_LIBRARY_PATH", "")
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": ":".join(path for path in (*libraries, inherited) if path),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        "PYTHONPATH": str(PROJECT),  # every stub imports `preprocess`
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

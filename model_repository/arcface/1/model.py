@@ -1,0 +1,10 @@
+"""data: float32[n, 3, 112, 112], RGB, 0..255 -> EMBEDDING: float32[n, d], length 1."""
+
+from preprocess.engines import load_embedder, unit
+from preprocess.serving import BatchModel, Config
+
+
+class TritonPythonModel(BatchModel):
+    def load(self, config: Config) -> None:
+        network = load_embedder(config.parameters["ENGINE"], config.directory, config.threads)
+        self.run = lambda faces: unit(network(faces))

@@ -1,0 +1,9 @@
+"""input: float32[n, 160, 160, 3], RGB, whitened -> embeddings: float32[n, 512], length 1."""
+
+from preprocess.engines import load_embedder
+from preprocess.serving import BatchModel, Config
+
+
+class TritonPythonModel(BatchModel):
+    def load(self, config: Config) -> None:
+        self.run = load_embedder(config.parameters["ENGINE"], config.directory, config.threads)

@@ -1,0 +1,22 @@
+"""ArcFace's view of a face: 112x112 RGB, aligned by five landmarks, 0..255; the network scales it itself."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess import align
+from preprocess.insightface import LandmarkNetwork, locate
+from preprocess.mtcnn import Image, Networks
+
+SIZE = align.SIZE
+NO_FACE: NDArray[np.float32] = np.zeros((3, SIZE, SIZE), np.float32)
+
+
+def to_input(image: Image, landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The face with landmarks[5, 2] in uint8[h, w, 3], RGB, as the network takes it: float32[3, 112, 112]."""
+    return align.align(image, landmarks).transpose(2, 0, 1).astype(np.float32)
+
+
+def from_crop(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> NDArray[np.float32] | None:
+    """The face that fills a picture, as the network takes it; None where there is none."""
+    face = locate(image, networks, lnet)
+    return None if face is None else to_input(image, face.landmarks)

@@ -1,0 +1,100 @@
+"""Engines that run a network: `onnxruntime`, and the native ones, `tensorflow` for FaceNet and `mxnet` for ArcFace.
+
+An engine is a function from a batch to a batch. The heavy imports wait until an engine is chosen.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Engine = Callable[[Array], Array]
+"""float32[n, ...] -> float32[n, d], one row an item; n may differ from call to call."""
+
+
+def cores() -> int:
+    """Cores that the engines may use together: FACE_CORES, or all this process may run on."""
+    return int(os.environ.get("FACE_CORES") or len(os.sched_getaffinity(0)))
+
+
+def load_embedder(engine: str, directory: Path, threads: int) -> Engine:
+    """The embedding network whose weights lie in `directory`, run by `engine` on `threads` threads.
+
+    Raises:
+        ValueError: there is no such engine.
+        FileNotFoundError: the engine's weights are not prepared.
+    """
+    loaders = {"onnxruntime": _onnxruntime, "tensorflow": _tensorflow, "mxnet": _mxnet}
+    if engine not in loaders:
+        raise ValueError(f"ENGINE is {engine!r}; it must be one of {', '.join(loaders)}")
+    return loaders[engine](directory, threads)
+
+
+def onnx_session(path: Path, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU whose threads sleep while they wait: several processes share the cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return onnxruntime.InferenceSession(str(_prepared(path)), options, providers=["CPUExecutionProvider"])
+
+
+def unit(embeddings: Array) -> Array:
+    """Scale each row of float32[n, d] to length 1; a row of zeros stays one."""
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings / np.maximum(length, np.finfo(np.float32).tiny)
+
+
+def _onnxruntime(directory: Path, threads: int) -> Engine:
+    session = onnx_session(directory / "model.onnx", threads)
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})[0]  # type: ignore[no-any-return]
+
+
+def _tensorflow(directory: Path, threads: int) -> Engine:
+    """A frozen graph with tensors input:0, embeddings:0 and perhaps phase_train:0."""
+    path = _prepared(directory / "model.graphdef")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    definition = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(definition, name="")
+    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
+    config.gpu_options.allow_growth = True
+    session = tf.compat.v1.Session(graph=graph, config=config)
+    fixed = {"phase_train:0": False} if any(node.name == "phase_train" for node in definition.node) else {}
+    return lambda batch: session.run("embeddings:0", {"input:0": batch, **fixed})  # type: ignore[no-any-return]
+
+
+def _mxnet(directory: Path, threads: int) -> Engine:
+    """A checkpoint with input `data` and output `fc1` (InsightFace)."""
+    symbol, weights = _prepared(directory / "model-symbol.json"), _prepared(directory / "model-0000.params")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    np.bool = bool  # type: ignore[attr-defined]  # MXNet 1.9.1 still asks for it
+    import mxnet
+
+    network = mxnet.gluon.SymbolBlock(
+        mxnet.sym.load(str(symbol)).get_internals()["fc1_output"], mxnet.sym.var("data")
+    )
+    parameters = mxnet.nd.load(str(weights))
+    network.load_dict(
+        {name.split(":", 1)[1]: value for name, value in parameters.items()},
+        ctx=mxnet.cpu(),
+        ignore_extra=True,
+    )
+    network.hybridize(static_alloc=True)
+    return lambda batch: network(mxnet.nd.array(batch)).asnumpy()  # type: ignore[no-any-return]
+
+
+def _prepared(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is missing; run scripts/prepare-models")
+    return path

@@ -1,0 +1,75 @@
+"""From the faces of a photo to the pictures that the embedding networks take."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from preprocess import arcface, facenet, mtcnn
+from preprocess.errors import InputError
+
+MAX_FACES = 32  # the embedding networks' largest batch
+
+_NUMBERS = ("min_face_size", "threshold_pnet", "threshold_rnet", "threshold_onet", "factor")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to treat a photo: a model's own parameters, overridden by those of the request.
+
+    apply_exif: turn the picture as its EXIF orientation says.
+    case_study: cut faces for FaceNet as UAI's face-compare case study did: without a margin, then through JPEG.
+    """
+
+    mtcnn: mtcnn.Options
+    apply_exif: bool = True
+    case_study: bool = False
+
+    @classmethod
+    def read(cls, defaults: Mapping[str, str], parameters: Mapping[str, Any]) -> "Options":
+        """Raises InputError where a parameter of the request is unknown, of the wrong type or out of range."""
+        numbers = {name: float(defaults[name]) for name in _NUMBERS}
+        apply_exif, crop = True, "margin"
+        for name, value in parameters.items():
+            if name in numbers and isinstance(value, int | float) and not isinstance(value, bool):
+                numbers[name] = float(value)
+            elif name == "apply_exif" and isinstance(value, bool):
+                apply_exif = value
+            elif name == "crop" and value in ("margin", "case_study"):
+                crop = value
+            elif name in (*numbers, "apply_exif", "crop"):
+                raise InputError("parameter_invalid", f"{name} has a value of the wrong type")
+            else:
+                known = ", ".join((*numbers, "apply_exif", "crop"))
+                raise InputError("parameter_invalid", f"there is no such request parameter; known are {known}")
+        return cls(mtcnn.Options(**numbers), apply_exif, crop == "case_study")
+
+
+def best(faces: mtcnn.Faces) -> mtcnn.Faces:
+    """The faces of best score, as many as fit one batch."""
+    return mtcnn.Faces(faces.boxes[:MAX_FACES], faces.landmarks[:MAX_FACES])
+
+
+def facenet_faces(image: mtcnn.Image, faces: mtcnn.Faces, options: Options) -> NDArray[np.float32]:
+    """Each face cut out, scaled and whitened: float32[n, 160, 160, 3]; one face of zeros where there is none."""
+    cut = _case_study_crop if options.case_study else facenet.crop
+    crops = [facenet.to_input(cut(image, box[:4])) for box in faces.boxes]
+    return np.stack(crops) if crops else np.zeros((1, facenet.SIZE, facenet.SIZE, 3), np.float32)
+
+
+def arcface_faces(image: mtcnn.Image, faces: mtcnn.Faces) -> NDArray[np.float32]:
+    """Each face aligned by its landmarks: float32[n, 3, 112, 112]; one black face where there is none."""
+    crops = [arcface.to_input(image, points) for points in faces.landmarks]
+    return np.stack(crops) if crops else arcface.NO_FACE[None]
+
+
+def _case_study_crop(image: mtcnn.Image, box: NDArray[np.float32]) -> mtcnn.Image:
+    """UAI's facecompare_service.py: Pillow's crop of the bare box, sent on as a JPEG of default quality."""
+    cut = Image.fromarray(image).crop(tuple(float(corner) for corner in box))
+    jpeg = io.BytesIO()
+    cut.save(jpeg, "JPEG")
+    return np.asarray(Image.open(jpeg))

@@ -1,0 +1,125 @@
+"""What every model.py shares: Triton's requests to arrays, arrays to responses, errors to codes.
+
+The only module that knows Triton's Python backend.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from preprocess.engines import cores
+from preprocess.errors import InputError
+
+Arrays = dict[str, NDArray[Any]]
+
+log = logging.getLogger("face")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What Triton tells a model when it starts: its version folder, its `parameters` and its share of the cores."""
+
+    directory: Path
+    parameters: Mapping[str, str]
+    threads: int
+
+    @classmethod
+    def read(cls, args: Mapping[str, str]) -> "Config":
+        model = json.loads(args["model_config"])
+        instances = sum(group["count"] for group in model["instance_group"])
+        return cls(
+            directory=Path(args["model_repository"]) / args["model_version"],
+            parameters={key: value["string_value"] for key, value in model["parameters"].items()},
+            threads=max(1, cores() // instances),  # instances x threads never exceed the cores
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: its input arrays, its Triton request parameters, and the names of the outputs it wants."""
+
+    inputs: Arrays
+    parameters: Mapping[str, Any]
+    wanted: frozenset[str]
+
+
+class PythonModel:
+    """A model that answers one request after the other, so that a bad one fails alone.
+
+    A child defines `load(config)` and `infer(request) -> outputs`.
+    """
+
+    load: Callable[[Config], None]
+    infer: Callable[[Request], Arrays]
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        self.load(Config.read(args))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return [_respond(request, lambda: self.infer(_read(request))) for request in requests]  # noqa: B023
+
+
+class BatchModel:
+    """A network: the requests of a batch go through it together, in one run.
+
+    A child defines `load(config)` and `run(batch) -> batch`; its config names one input and one output.
+    """
+
+    load: Callable[[Config], None]
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        self.input, self.output = config["input"][0]["name"], config["output"][0]["name"]
+        self.load(Config.read(args))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        parts = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]
+        try:
+            rows = self.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        except Exception as error:
+            return [_internal_error(error) for _ in requests]
+        ends = np.cumsum([len(part) for part in parts])
+        return [_response({self.output: row}) for row in np.split(rows, ends[:-1])]
+
+
+def _read(request: Any) -> Request:
+    return Request(
+        inputs={tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
+        parameters=json.loads(request.parameters() or "{}"),
+        wanted=frozenset(request.requested_output_names()),
+    )
+
+
+def _respond(request: Any, answer: Callable[[], Arrays]) -> Any:
+    if request.is_cancelled():
+        return _error("the caller has gone", pb_utils.TritonError.CANCELLED)
+    try:
+        return _response(answer())
+    except InputError as error:
+        return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+    except Exception as error:
+        return _internal_error(error)
+
+
+def _internal_error(error: Exception) -> Any:
+    # Only the type: a library's text may hold paths or parts of the picture. FACE_DEBUG is for developers.
+    log.error("a model failed with %s", type(error).__name__, exc_info="FACE_DEBUG" in os.environ)
+    return _error("internal: the model failed", pb_utils.TritonError.INTERNAL)
+
+
+def _error(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message, code))
+
+
+def _response(outputs: Arrays) -> Any:
+    tensors = [pb_utils.Tensor(name, np.ascontiguousarray(value)) for name, value in outputs.items()]
+    return pb_utils.InferenceResponse(output_tensors=tensors)
