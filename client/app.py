@@ -1,0 +1,87 @@
+"""The HTTP side: which address does what. One request runs forward only, through middleware, service and Triton."""
+
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .errors import NotFound
+from .metrics import Metrics, Observe
+from .middleware import BodyLimit, Concurrency, Deadline, Errors, RequestId, UntilGone, WholeBody
+from .services import SERVICES, answer_by_body
+from .settings import Settings
+from .triton import Triton
+from .uai_config import main_class
+
+
+class Gateway:
+    """The endpoints, with what they share."""
+
+    def __init__(self, settings: Settings, triton: Triton) -> None:
+        self.settings = settings
+        self.triton = triton
+        self.metrics = Metrics()
+        config = settings.uai_service_config
+        self.default_class = main_class(config, frozenset(SERVICES)) if config else None
+
+    async def service(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The UAI routes: the answer is bare text, as the original's was."""
+        state = scope["state"]
+        name = scope["path_params"].get("name", self.default_class)
+        if name is None:
+            text = await answer_by_body(self.triton, state["body"], self.settings, state["deadline"])
+        else:
+            pictures = SERVICES[name].parse(state["body"], self.settings)
+            text = await SERVICES[name].answer(self.triton, pictures, state["deadline"])
+        await HTMLResponse(text)(scope, receive, send)
+
+    async def hello(self, request: Request) -> Response:
+        return HTMLResponse("hello_world!")
+
+    async def initialized(self, request: Request) -> Response:
+        return HTMLResponse("YES" if await self.triton.ready() else "NO")
+
+    async def live(self, request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        ready = await self.triton.ready()
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    async def show_metrics(self, request: Request) -> Response:
+        return PlainTextResponse(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class KnownClass:
+    """Refuses /service/<class> for a class that there is not, before the body is read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path_params"].get("name", next(iter(SERVICES))) not in SERVICES:
+            raise NotFound("class_unknown", f"there is no such class; known are {', '.join(SERVICES)}")
+        await self.app(scope, receive, send)
+
+
+def create_app(settings: Settings, triton: Triton) -> ASGIApp:
+    """The gateway as an ASGI application; raises SettingsError on a UAI configuration it cannot use."""
+    gateway = Gateway(settings, triton)
+    service = KnownClass(WholeBody(Concurrency(UntilGone(gateway.service), settings)))
+    router = Router(
+        [
+            Route("/service", service, methods=["POST"]),
+            Route("/service/{name}", service, methods=["POST"]),
+            Route("/udl", service, methods=["POST"]),
+            Route("/", gateway.hello),
+            Route("/initialized", gateway.initialized),
+            Route("/health/live", gateway.live),
+            Route("/health/ready", gateway.ready),
+            Route("/metrics", gateway.show_metrics),
+        ],
+        redirect_slashes=False,
+    )
+    timed = Deadline(BodyLimit(router, settings), settings)
+    return RequestId(Observe(Errors(timed), gateway.metrics))

@@ -1,0 +1,232 @@
+"""Small ASGI classes, outermost first: RequestId, Errors, Deadline, BodyLimit; round /service also WholeBody,
+Concurrency and UntilGone.
+
+What they learn of a request they leave in scope["state"]: `request_id`, `deadline` (of time.monotonic()), `body`,
+and for the log `status`, `code`, `bytes_in`, `bytes_out`.
+"""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import errors
+from .errors import (
+    BadRequest,
+    Busy,
+    ClientGone,
+    DeadlineExceeded,
+    Internal,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    ServiceError,
+    TooLarge,
+    UnsupportedMedia,
+)
+from .settings import Settings
+
+logger = logging.getLogger("client")
+
+CLOSE = {"Connection": "close"}  # with a body unread, nothing more can be read from the connection
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestId:
+    """Names the request, by the caller's X-Request-Id where that is short and plain, and marks its answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope["state"] = {"request_id": request_id, "status": 0, "code": "", "bytes_in": 0, "bytes_out": 0}
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                state["status"] = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["Cache-Control"] = "no-store"
+            elif message["type"] == "http.response.body":
+                state["bytes_out"] += len(message.get("body", b""))
+            await send(message)
+
+        await self.app(scope, receive, marked)
+
+
+class Errors:
+    """Turns whatever is raised below into the one answer of errors.response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self  # starlette's router then raises 404 and 405 and leaves the answer to us
+        try:
+            await self.app(scope, receive, send)
+        except ServiceError as error:
+            await self._answer(error, scope, receive, send)
+        except HTTPException as error:
+            await self._answer(_from_starlette(error), scope, receive, send)
+        except Exception as error:
+            # The type and place are enough to find it; the text might hold what a caller sent.
+            place = error.__traceback__
+            while place is not None and place.tb_next is not None:
+                place = place.tb_next
+            where = f"{place.tb_frame.f_code.co_name}:{place.tb_lineno}" if place else "?"
+            logger.error("unexpected %s in %s", type(error).__name__, where)
+            await self._answer(Internal("internal", "the server failed; try again"), scope, receive, send)
+
+    async def _answer(self, error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
+        state = scope["state"]
+        state["code"] = error.code
+        if isinstance(error, ClientGone):
+            state["status"] = error.status
+        elif not state["status"]:
+            await errors.response(error, scope["path"], state["request_id"])(scope, receive, send)
+
+
+def _from_starlette(error: HTTPException) -> ServiceError:
+    if error.status_code == 405:
+        headers = dict(error.headers or {})
+        return MethodNotAllowed("method_not_allowed", f"use {headers.get('Allow')} here", headers)
+    return NotFound("not_found", "there is nothing at this address")
+
+
+class Deadline:
+    """One clock from the end of the headers: 408 while the body still comes, 504 after it."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.seconds = settings.deadline_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["deadline"] = time.monotonic() + self.seconds
+        waiting = False
+
+        async def watched() -> Message:
+            nonlocal waiting
+            waiting = True
+            message = await receive()
+            waiting = bool(message.get("more_body"))
+            return message
+
+        try:
+            await asyncio.wait_for(self.app(scope, watched, send), self.seconds)
+        except asyncio.TimeoutError:
+            if waiting and "body" not in scope["state"]:
+                raise RequestTimeout("request_timeout", f"the body took over {self.seconds:g} s", CLOSE) from None
+            raise DeadlineExceeded("deadline_exceeded", "no answer in time; try again") from None
+
+
+class BodyLimit:
+    """Counts the bytes of bodies: of each request, and of all that are held at this moment."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.most = settings.max_body_bytes
+        self.most_held = settings.max_bodies_bytes
+        self.retry_after = str(settings.retry_after_seconds)
+        self.held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if "transfer-encoding" in headers and "content-length" in headers:
+            raise BadRequest("length_ambiguous", "send Content-Length or chunks, not both", CLOSE)
+        if int(headers.get("content-length", 0)) > self.most:
+            raise self._too_large()
+        state = scope["state"]
+
+        async def counted() -> Message:
+            message = await receive()
+            size = len(message.get("body", b""))
+            state["bytes_in"] += size
+            self.held += size
+            if state["bytes_in"] > self.most:
+                raise self._too_large()
+            if self.held > self.most_held:
+                headers = CLOSE | {"Retry-After": self.retry_after}
+                raise Busy("too_many_bodies", "the server holds too many bodies; try again", headers)
+            return message
+
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.held -= state["bytes_in"]
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge("body_too_large", f"the body has more than {self.most} bytes", CLOSE)
+
+
+class WholeBody:
+    """Reads the plain body to its end before anything else is asked of the server."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedMedia("content_encoding", "send the body without Content-Encoding", CLOSE)
+        if headers.get("content-type", "").lower().startswith("multipart/"):
+            raise UnsupportedMedia("multipart", "send the JSON or the picture itself as the body", CLOSE)
+        chunks = []
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("client_gone", "the caller left before the body was whole")
+            chunks.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        scope["state"]["body"] = b"".join(chunks)
+        await self.app(scope, receive, send)
+
+
+class Concurrency:
+    """Admits as many requests as may be in flight, and refuses the rest at once."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.most = settings.max_in_flight
+        self.retry_after = str(settings.retry_after_seconds)
+        self.in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.in_flight >= self.most:
+            raise Busy("busy", "the server is full; try again", {"Retry-After": self.retry_after})
+        self.in_flight += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.in_flight -= 1
+
+
+class UntilGone:
+    """Cancels the work, and with it the call to Triton, when the caller goes away."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        work = asyncio.ensure_future(self.app(scope, receive, send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientGone("client_gone", "the caller left before the answer")
+            work.result()
+        finally:
+            work.cancel()
+            gone.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,81 @@
+"""Every limit and address of the gateway in one frozen object, read once from the environment.
+
+A field `deadline_seconds` is read from `FACE_DEADLINE_SECONDS`; its unit is in its name. A `FACE_*` key that is no
+field and is not read elsewhere in this project stops the start, because a misspelt limit is a missing limit.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+PREFIX = "FACE_"
+READ_ELSEWHERE = frozenset({"FACE_CORES"})  # read by the networks in Triton, not by the gateway
+MIB = 1024 * 1024
+
+
+class SettingsError(ValueError):
+    """A key or a value of the environment that the gateway cannot start with; the message names it."""
+
+
+def setting(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
+    """A field with the bounds, both included, that its number must keep."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the gateway was told at its start."""
+
+    # where it listens, and where Triton is
+    host: str = "127.0.0.1"
+    port: int = setting(8080, 1, 65535)
+    triton_url: str = "127.0.0.1:8001"
+    uai_service_config: Path | None = None  # UAI_SERVICE_CONFIG, the original's name
+
+    # what a request may hold
+    max_body_bytes: int = setting(16 * MIB, 1024, 1024 * MIB)
+    max_image_bytes: int = setting(8 * MIB, 1024, 1024 * MIB)
+    max_images: int = setting(32, 1, 32)  # the largest batch of the models
+    max_json_values: int = setting(10_000, 100, 1_000_000)
+    max_header_bytes: int = setting(32 * 1024, 8 * 1024, MIB)
+
+    # how long anything may take
+    header_seconds: float = setting(10.0, 0.1, 60.0)
+    deadline_seconds: float = setting(9.0, 0.1, 600.0)
+    drain_seconds: float = setting(10.0, 0.1, 600.0)
+
+    # how much may go on at once
+    max_in_flight: int = setting(64, 1, 4096)
+    max_bodies_bytes: int = setting(256 * MIB, MIB, 64 * 1024 * MIB)
+    max_connections: int = setting(4096, 16, 65536)
+    retry_after_seconds: int = setting(1, 1, 3600)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings from environment variables; raises SettingsError naming the key at fault."""
+        known = {PREFIX + f.name.upper(): f for f in fields(cls)}
+        known["UAI_SERVICE_CONFIG"] = known.pop("FACE_UAI_SERVICE_CONFIG")
+        for key in sorted(environ):
+            if key.startswith(PREFIX) and key not in known and key not in READ_ELSEWHERE:
+                raise SettingsError(f"{key} is not a setting; known are {', '.join(sorted(known))}")
+        values = {f.name: _parse(key, environ[key], f.type, f.metadata) for key, f in known.items() if environ.get(key)}
+        settings = cls(**values)
+        if settings.max_image_bytes > settings.max_body_bytes:
+            raise SettingsError("FACE_MAX_IMAGE_BYTES must not exceed FACE_MAX_BODY_BYTES")
+        return settings
+
+
+CASTS: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str, Path | None: Path}
+
+
+def _parse(key: str, text: str, kind: Any, bounds: Mapping[str, float]) -> Any:
+    """One value from its text, inside its bounds."""
+    try:
+        value = CASTS[kind](text)
+    except ValueError:
+        raise SettingsError(f"{key}={text!r} is not a valid {kind.__name__}") from None
+    if bounds and not bounds["low"] <= value <= bounds["high"]:
+        raise SettingsError(f"{key}={text} must be from {bounds['low']} to {bounds['high']}")
+    return value
