@@ -1,5 +1,7 @@
 """Similarity alignment of a face by its five landmarks (InsightFace, src/common/face_preprocess.py)."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ TEMPLATE: NDArray[np.float64] = np.array(
 )
 
 
-def similarity(points: NDArray[np.floating], template: NDArray[np.float64] = TEMPLATE) -> NDArray[np.float64]:
+def similarity(points: NDArray[np.floating[Any]], template: NDArray[np.float64] = TEMPLATE) -> NDArray[np.float64]:
     """Least-squares rotation, scale and shift that take points[n, 2] to template[n, 2], as a 2x3 matrix.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
@@ -30,8 +32,6 @@ def similarity(points: NDArray[np.floating], template: NDArray[np.float64] = TEM
     return np.column_stack([rotation, target - rotation @ mean])
 
 
-def align(image: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.uint8]:
+def align(image: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Warp uint8[h, w, 3] so that landmarks[5, 2] (x, y) meet the template: uint8[112, 112, 3], black outside."""
-    return np.asarray(
-        cv2.warpAffine(image, similarity(landmarks), (SIZE, SIZE), borderValue=(0, 0, 0)), np.uint8
-    )
+    return np.asarray(cv2.warpAffine(image, similarity(landmarks), (SIZE, SIZE), borderValue=(0, 0, 0)), np.uint8)

@@ -1,5 +1,7 @@
 """ArcFace's view of a face: 112x112 RGB, aligned by five landmarks, 0..255; the network scales it itself."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ SIZE = align.SIZE
 NO_FACE: NDArray[np.float32] = np.zeros((3, SIZE, SIZE), np.float32)
 
 
-def to_input(image: Image, landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+def to_input(image: Image, landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """The face with landmarks[5, 2] in uint8[h, w, 3], RGB, as the network takes it: float32[3, 112, 112]."""
     return align.align(image, landmarks).transpose(2, 0, 1).astype(np.float32)
 

@@ -1,5 +1,7 @@
 """Arithmetic of face boxes: float64[n, 4+] with x1, y1, x2, y2 in pixels, both corners inside the box."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,7 +9,7 @@ Boxes = NDArray[np.float64]
 
 
 def nms(
-    boxes: Boxes, scores: NDArray[np.floating], threshold: float, over_smaller: bool = False
+    boxes: Boxes, scores: NDArray[np.floating[Any]], threshold: float, over_smaller: bool = False
 ) -> NDArray[np.intp]:
     """Indices of the boxes kept by non-maximum suppression, by falling score.
 
@@ -29,7 +31,7 @@ def nms(
     return np.array(kept, dtype=np.intp)
 
 
-def regress(boxes: Boxes, offsets: NDArray[np.floating], extent: int = 1) -> Boxes:
+def regress(boxes: Boxes, offsets: NDArray[np.floating[Any]], extent: int = 1) -> Boxes:
     """Move each corner by its offset[n, 4], given in box widths and heights. A box of x1..x2 is x2-x1+extent wide."""
     width = boxes[:, 2] - boxes[:, 0] + extent
     height = boxes[:, 3] - boxes[:, 1] + extent

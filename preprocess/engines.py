@@ -55,7 +55,7 @@ def unit(embeddings: Array) -> Array:
 def _onnxruntime(directory: Path, threads: int) -> Engine:
     session = onnx_session(directory / "model.onnx", threads)
     name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]  # type: ignore[no-any-return]
+    return lambda batch: session.run(None, {name: batch})[0]
 
 
 def _tensorflow(directory: Path, threads: int) -> Engine:
@@ -71,7 +71,7 @@ def _tensorflow(directory: Path, threads: int) -> Engine:
     config.gpu_options.allow_growth = True
     session = tf.compat.v1.Session(graph=graph, config=config)
     fixed = {"phase_train:0": False} if any(node.name == "phase_train" for node in definition.node) else {}
-    return lambda batch: session.run("embeddings:0", {"input:0": batch, **fixed})  # type: ignore[no-any-return]
+    return lambda batch: session.run("embeddings:0", {"input:0": batch, **fixed})
 
 
 def _mxnet(directory: Path, threads: int) -> Engine:
@@ -81,9 +81,7 @@ def _mxnet(directory: Path, threads: int) -> Engine:
     np.bool = bool  # type: ignore[attr-defined]  # MXNet 1.9.1 still asks for it
     import mxnet
 
-    network = mxnet.gluon.SymbolBlock(
-        mxnet.sym.load(str(symbol)).get_internals()["fc1_output"], mxnet.sym.var("data")
-    )
+    network = mxnet.gluon.SymbolBlock(mxnet.sym.load(str(symbol)).get_internals()["fc1_output"], mxnet.sym.var("data"))
     parameters = mxnet.nd.load(str(weights))
     network.load_dict(
         {name.split(":", 1)[1]: value for name, value in parameters.items()},
@@ -91,7 +89,7 @@ def _mxnet(directory: Path, threads: int) -> Engine:
         ignore_extra=True,
     )
     network.hybridize(static_alloc=True)
-    return lambda batch: network(mxnet.nd.array(batch)).asnumpy()  # type: ignore[no-any-return]
+    return lambda batch: network(mxnet.nd.array(batch)).asnumpy()
 
 
 def _prepared(path: Path) -> Path:

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from preprocess.errors import InputError
 
@@ -42,27 +42,21 @@ def decode(data: bytes, apply_exif: bool = False) -> NDArray[np.uint8]:
     except Exception as error:  # Pillow's parsers raise a dozen types on damaged files
         if "truncated" in str(error):
             raise InputError("image_truncated", "the picture ends early; send the whole file") from None
-        raise InputError(
-            "image_unreadable", "the picture is damaged; send a valid JPEG, PNG, WebP or BMP"
-        ) from None
+        raise InputError("image_unreadable", "the picture is damaged; send a valid JPEG, PNG, WebP or BMP") from None
 
 
 def _open(data: bytes) -> Image.Image:
     if not data:
         raise InputError("image_empty", "the picture has no bytes")
     if len(data) > MAX_BYTES:
-        raise InputError(
-            "image_too_large", f"the picture has {len(data)} bytes; at most {MAX_BYTES} are taken"
-        )
+        raise InputError("image_too_large", f"the picture has {len(data)} bytes; at most {MAX_BYTES} are taken")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise InputError("image_format", "not a picture; send JPEG, PNG, WebP or BMP") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise InputError(
-            "image_too_large", f"the picture is {width}x{height}; at most {MAX_PIXELS} pixels are taken"
-        )
+        raise InputError("image_too_large", f"the picture is {width}x{height}; at most {MAX_PIXELS} pixels are taken")
     return image
 
 

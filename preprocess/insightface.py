@@ -40,7 +40,7 @@ def locate(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> Fa
         return None
     candidate = np.round(box.square(box.regress(_inside(whole, image), offset), extent=1))
 
-    score, offset, points = networks.onet(to_input(_patch(image, candidate[0], 48)[None]))
+    score, offset, points = networks.onet(to_input(_patch(image, candidate[0], 48, np.float32)[None]))
     if not score[0] > THRESHOLD_ONET:
         return None
     candidate = _inside(candidate, image)
@@ -52,9 +52,7 @@ def locate(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> Fa
     return Face(found, landmarks)
 
 
-def _move(
-    image: Image, found: box.Boxes, landmarks: NDArray[np.float64], lnet: LandmarkNetwork
-) -> NDArray[np.float64]:
+def _move(image: Image, found: box.Boxes, landmarks: NDArray[np.float64], lnet: LandmarkNetwork) -> NDArray[np.float64]:
     """Landmarks float64[5, 2] after the landmark network has seen a patch around each; whole pixels, truncated."""
     side = np.round(0.25 * max(found[2] - found[0] + 1, found[3] - found[1] + 1))
     side += side % 2
@@ -65,18 +63,14 @@ def _move(
     return np.trunc(corners + moved * side)
 
 
-def _patch(
-    image: Image, corners: box.Boxes, size: int, dtype: type[np.uint8 | np.float32] = np.uint8
-) -> Image | Array:
+def _patch(image: Image, corners: box.Boxes, size: int, dtype: type[np.uint8 | np.float32] = np.uint8) -> Image | Array:
     """Cut x1..x2, y1..y2 out of uint8[h, w, 3], black outside it, and scale it bilinearly: dtype[size, size, 3]."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = corners.astype(np.int64)
     cut = np.zeros((max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1), 3), dtype)
     left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width - 1), min(y2, height - 1)
     if left <= right and top <= bottom:
-        cut[top - y1 : bottom - y1 + 1, left - x1 : right - x1 + 1] = image[
-            top : bottom + 1, left : right + 1
-        ]
+        cut[top - y1 : bottom - y1 + 1, left - x1 : right - x1 + 1] = image[top : bottom + 1, left : right + 1]
     return np.asarray(cv2.resize(cut, (size, size)), dtype)
 
 

@@ -96,15 +96,11 @@ def propose(image: Image, networks: Networks, options: Options) -> box.Boxes:
     return np.fix(box.square(box.regress(found[kept], offsets[kept], extent=0)))
 
 
-def _propose_level(
-    image: Image, scale: float, networks: Networks, options: Options
-) -> tuple[box.Boxes, Array, Array]:
+def _propose_level(image: Image, scale: float, networks: Networks, options: Options) -> tuple[box.Boxes, Array, Array]:
     height, width = (int(np.ceil(side * scale)) for side in image.shape[:2])
     level = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     probability, offsets = networks.pnet(to_input(level[None]))
-    columns, rows = np.nonzero(
-        probability[0, 0].T >= options.threshold_pnet
-    )  # column by column, as the original
+    columns, rows = np.nonzero(probability[0, 0].T >= options.threshold_pnet)  # column by column, as the original
     score = probability[0, 0, rows, columns]
     if len(score) == 1:  # the original mirrors the offsets here; equal boxes need the same
         offset = offsets[0, :, rows, offsets.shape[3] - 1 - columns]
@@ -134,9 +130,7 @@ def output(image: Image, candidates: box.Boxes, networks: Networks, options: Opt
     passed = probability > options.threshold_onet
     candidates, scores = candidates[passed], probability[passed]
     extent = candidates[:, 2:] - candidates[:, :2] + 1
-    points = (
-        landmarks[passed].reshape(-1, 2, 5).transpose(0, 2, 1) * extent[:, None] + candidates[:, None, :2] - 1
-    )
+    points = landmarks[passed].reshape(-1, 2, 5).transpose(0, 2, 1) * extent[:, None] + candidates[:, None, :2] - 1
     found = box.regress(candidates, offsets[passed])
     kept = box.nms(found, scores, 0.7, over_smaller=True)
     return Faces(np.column_stack([found, scores])[kept].astype(np.float32), points[kept].astype(np.float32))
@@ -154,9 +148,7 @@ def patches(image: Image, candidates: box.Boxes, size: int) -> Array:
         if left > right or top > bottom:
             continue
         cut = np.zeros((y2 - y1 + 1, x2 - x1 + 1, 3), np.float32)
-        cut[top - y1 : bottom - y1 + 1, left - x1 : right - x1 + 1] = image[
-            top - 1 : bottom, left - 1 : right
-        ]
+        cut[top - y1 : bottom - y1 + 1, left - x1 : right - x1 + 1] = image[top - 1 : bottom, left - 1 : right]
         cv2.resize(cut, (size, size), dst=patch, interpolation=cv2.INTER_AREA)
     return found
 

@@ -7,17 +7,21 @@ import numpy as np
 
 from preprocess.engines import onnx_session
 from preprocess.insightface import LandmarkNetwork
-from preprocess.mtcnn import Array, Networks
+from preprocess.mtcnn import Networks
 
 
 def load(directory: Path, threads: int) -> Networks:
     """The three networks pnet.onnx, rnet.onnx and onet.onnx of a directory."""
 
-    def network(name: str) -> Any:
+    def network(name: str, *outputs: str) -> Any:
         session = onnx_session(directory / f"{name}.onnx", threads)
-        return lambda batch: session.run(None, {"input": batch})
+        return lambda batch: session.run(outputs, {"input": batch})
 
-    return Networks(pnet=network("pnet"), rnet=network("rnet"), onet=network("onet"))
+    return Networks(
+        pnet=network("pnet", "prob", "reg"),
+        rnet=network("rnet", "prob", "reg"),
+        onet=network("onet", "prob", "reg", "landmarks"),
+    )
 
 
 def load_landmark_network(directory: Path, threads: int) -> LandmarkNetwork | None:
@@ -27,8 +31,5 @@ def load_landmark_network(directory: Path, threads: int) -> LandmarkNetwork | No
         return None
     session = onnx_session(path, threads)
 
-    def lnet(patches: Array) -> Array:
-        points = session.run(None, {"input": patches})
-        return np.stack(points, axis=1) if len(points) > 1 else points[0].reshape(-1, 5, 2)
-
-    return lnet
+    outputs = [f"fc5_{point}" for point in range(1, 6)]
+    return lambda patches: np.stack(session.run(outputs, {"input": patches}), axis=1)

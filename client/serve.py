@@ -1,0 +1,110 @@
+"""`python -m client serve`: the embedded tritonserver and the gateway before it, together."""
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+from client.embedded import PROJECT, EmbeddedTriton, LaunchError, Ports
+
+READY_SECONDS = 180  # for Triton to load every model
+GATEWAY_SECONDS = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    ports = Ports()
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=PROJECT / "model_repository",
+        help="model repository that scripts/prepare-models filled (default: model_repository)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=int(os.environ.get("FACE_PORT", 8080)), help="HTTP port (%(default)s)"
+    )
+    parser.add_argument("--triton-http-port", type=int, default=ports.http, help="Triton over HTTP (%(default)s)")
+    parser.add_argument("--triton-grpc-port", type=int, default=ports.grpc, help="Triton over gRPC (%(default)s)")
+    parser.add_argument("--triton-metrics-port", type=int, default=ports.metrics, help="Triton's metrics (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; 1 where something cannot start or stops by itself."""
+    ports = Ports(args.triton_http_port, args.triton_grpc_port, args.triton_metrics_port)
+    triton = EmbeddedTriton(args.repository, ports)
+    gateway: subprocess.Popen[bytes] | None = None
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _require_free(args.port, ports.http, ports.grpc, ports.metrics)
+        _require_prepared(args.repository)
+        print("Loading the models ...", flush=True)
+        triton.start()
+        triton.wait_ready(READY_SECONDS)
+        gateway = _start_gateway(args.port, ports)
+        print(_welcome(args.port, ports), flush=True)
+        while triton.alive() and gateway.poll() is None:
+            time.sleep(0.2)
+        raise LaunchError("tritonserver stopped by itself" if not triton.alive() else "the gateway stopped by itself")
+    except LaunchError as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopping ...", flush=True)
+        return 0
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
+        if gateway is not None and gateway.poll() is None:
+            gateway.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                gateway.wait(15)
+            gateway.kill()
+            gateway.wait()
+        triton.stop()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _require_free(*ports: int) -> None:
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise LaunchError(f"port {port} is taken; stop what uses it or choose another (--help)") from None
+
+
+def _require_prepared(repository: Path) -> None:
+    if not (repository / "manifest.json").is_file():
+        raise LaunchError(f"{repository} is not prepared; run scripts/prepare-models --repository {repository}")
+
+
+def _start_gateway(port: int, ports: Ports) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "FACE_PORT": str(port), "FACE_TRITON_URL": f"127.0.0.1:{ports.grpc}"}
+    gateway = subprocess.Popen([sys.executable, "-m", "client", "gateway"], env=environment, start_new_session=True)
+    url = f"http://127.0.0.1:{port}/health/ready"
+    deadline = time.monotonic() + GATEWAY_SECONDS
+    while time.monotonic() < deadline and gateway.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):
+            return gateway
+        time.sleep(0.05)
+    gateway.kill()
+    raise LaunchError("the gateway did not start; its last lines are above")
+
+
+def _welcome(port: int, ports: Ports) -> str:
+    return f"""Ready. Try, from another terminal:
+
+  curl -X POST http://127.0.0.1:{port}/service -T photo.jpeg     # ArcFace embedding of a face crop
+  python -m client gen_img_json --image_files a.jpg b.jpg        # writes test.json (in .venv)
+  curl -X POST http://127.0.0.1:{port}/service -T test.json      # distance of the two faces
+
+Triton: gRPC 127.0.0.1:{ports.grpc}, HTTP 127.0.0.1:{ports.http}, metrics 127.0.0.1:{ports.metrics}. Ctrl-C stops all of it."""
