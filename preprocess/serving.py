@@ -5,7 +5,7 @@ The only module that knows Triton's Python backend.
 
 import json
 import logging
-import os
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +111,9 @@ def _respond(request: Any, answer: Callable[[], Arrays]) -> Any:
 
 
 def _internal_error(error: Exception) -> Any:
-    # Only the type: a library's text may hold paths or parts of the picture. FACE_DEBUG is for developers.
-    log.error("a model failed with %s", type(error).__name__, exc_info="FACE_DEBUG" in os.environ)
+    # Only the type and the place: a library's text may hold paths or parts of the picture.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("a model failed with %s in %s, line %s", type(error).__name__, place.name, place.lineno)
     return _error("internal: the model failed", pb_utils.TritonError.INTERNAL)
 
 
