@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocess import engines
+
+
+def test_an_unknown_engine_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'caffe'.*onnxruntime"):
+        engines.load_embedder("caffe", tmp_path, 1)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "tensorflow", "mxnet"])
+def test_weights_that_are_not_prepared_are_named_with_the_remedy(engine: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="scripts/prepare-models"):
+        engines.load_embedder(engine, tmp_path, 1)
+
+
+def test_rows_become_unit_length_and_zeros_stay_finite() -> None:
+    rows = engines.unit(np.array([[3, 4], [0, 0]], np.float32))
+    np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0]])
+
+
+def test_the_cores_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACE_CORES", "7")
+    assert engines.cores() == 7
+    monkeypatch.delenv("FACE_CORES")
+    assert engines.cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "native", "shape"),
+    [("facenet", "tensorflow", (160, 160, 3)), ("arcface", "mxnet", (3, 112, 112))],
+)
+def test_the_engines_give_the_same_unit_vectors_for_any_batch(
+    model: str, native: str, shape: tuple[int, ...], repository: Path
+) -> None:
+    directory = repository / model / "1"
+    batch = np.random.default_rng(5).normal(size=(3, *shape)).astype(np.float32)
+    if model == "arcface":
+        batch = np.clip(batch * 60 + 127, 0, 255)
+    reference = engines.unit(engines.load_embedder(native, directory, 2)(batch))
+    converted = engines.load_embedder("onnxruntime", directory, 2)
+    assert np.abs(engines.unit(converted(batch)) - reference).max() < 1e-5
+    assert np.abs(engines.unit(converted(batch[1:2])) - reference[1:2]).max() < 1e-5

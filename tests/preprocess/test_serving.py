@@ -1,0 +1,122 @@
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from preprocess.errors import InputError
+from tests.fakes import pb_utils
+from tests.fakes.pb_utils import InferenceRequest, TritonError
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """preprocess.serving, which imports a module that only Triton's stub has."""
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", pb_utils)  # type: ignore[arg-type]
+    monkeypatch.delitem(sys.modules, "preprocess.serving", raising=False)
+    yield importlib.import_module("preprocess.serving")
+    sys.modules.pop("preprocess.serving", None)
+
+
+def arguments(instances: int = 1, **parameters: str) -> dict[str, str]:
+    config = {
+        "instance_group": [{"count": instances}],
+        "parameters": {key: {"string_value": value} for key, value in parameters.items()},
+        "input": [{"name": "input"}],
+        "output": [{"name": "embeddings"}],
+    }
+    return {"model_config": json.dumps(config), "model_repository": "/models/facenet", "model_version": "1"}
+
+
+def test_instances_and_their_threads_never_exceed_the_cores(
+    serving: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACE_CORES", "6")
+    assert [serving.Config.read(arguments(instances)).threads for instances in (1, 2, 4, 9)] == [6, 3, 1, 1]
+
+
+def test_a_model_reads_its_parameters_and_its_folder(serving: ModuleType) -> None:
+    config = serving.Config.read(arguments(ENGINE="mxnet"))
+    assert config.parameters == {"ENGINE": "mxnet"}
+    assert str(config.directory) == "/models/facenet/1"
+
+
+@pytest.fixture
+def halve(serving: ModuleType) -> Any:
+    """A model that halves numbers, dislikes negative ones and fails on those over 100."""
+
+    class Halve(serving.PythonModel):  # type: ignore[name-defined, misc]
+        def infer(self, request: Any) -> dict[str, np.ndarray]:
+            value = request.inputs["X"]
+            if value < 0:
+                raise InputError("parameter_invalid", "X must not be negative")
+            if value > 100:
+                raise RuntimeError("/secret/path")
+            return {"Y": value / request.parameters.get("divisor", 2)}
+
+    return Halve()
+
+
+def x(value: float, **more: Any) -> InferenceRequest:
+    return InferenceRequest({"X": np.array([value], np.float32)}, **more)
+
+
+def test_a_bad_request_fails_alone(halve: Any) -> None:
+    good, bad, other = halve.execute([x(4), x(-1), x(8)])
+    assert good.arrays()["Y"] == 2
+    assert other.arrays()["Y"] == 4
+    assert (bad.error.message, bad.error.code) == (
+        "parameter_invalid: X must not be negative",
+        TritonError.INVALID_ARG,
+    )
+
+
+def test_a_failure_of_ours_is_told_without_its_words(halve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    (answer,) = halve.execute([x(101)])
+    assert (answer.error.message, answer.error.code) == ("internal: the model failed", TritonError.INTERNAL)
+    assert "RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_cancelled_request_is_not_run(halve: Any) -> None:
+    (answer,) = halve.execute([x(101, cancelled=True)])
+    assert answer.error.code == TritonError.CANCELLED
+
+
+def test_request_parameters_reach_the_model(halve: Any) -> None:
+    (answer,) = halve.execute([x(8, options={"divisor": 4})])
+    assert answer.arrays()["Y"] == 2
+
+
+@pytest.fixture
+def network(serving: ModuleType) -> Any:
+    """A network that doubles, and keeps the sizes of the batches it was run on."""
+
+    class Double(serving.BatchModel):  # type: ignore[name-defined, misc]
+        def load(self, config: Any) -> None:
+            self.batches: list[int] = []
+
+        def run(self, batch: np.ndarray) -> np.ndarray:
+            self.batches.append(len(batch))
+            return batch * 2 if np.isfinite(batch).all() else batch / None  # type: ignore[operator]
+
+    model = Double()
+    model.initialize(arguments())
+    return model
+
+
+def test_the_requests_of_a_batch_go_through_the_network_together_and_come_back_apart(network: Any) -> None:
+    parts = [np.full((rows, 3), rows, np.float32) for rows in (2, 1, 4)]
+    answers = network.execute([InferenceRequest({"input": part}) for part in parts])
+    assert network.batches == [7]
+    for part, answer in zip(parts, answers, strict=True):
+        np.testing.assert_array_equal(answer.arrays()["embeddings"], part * 2)
+
+
+def test_a_network_that_fails_answers_every_request_of_the_batch(network: Any) -> None:
+    answers = network.execute([InferenceRequest({"input": np.full((1, 3), np.nan, np.float32)})] * 2)
+    assert [answer.error.message for answer in answers] == ["internal: the model failed"] * 2
