@@ -1,0 +1,70 @@
+"""`manifest.json` at the root of a model repository: what each network is, where it came from, what was written."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.prepare import storage
+
+FORM = 1
+"""Raised when a preparation writes different files from the same source: an older repository is done again."""
+
+NETWORKS = ("facenet", "arcface", "mtcnn")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One prepared network."""
+
+    source: str
+    """For people: the package and file, or the file names, that the weights came from."""
+    sources: dict[str, str]
+    """SHA-256 of every source file, by file name."""
+    options: dict[str, str]
+    """What else decided the result (for instance the epoch)."""
+    files: dict[str, str]
+    """SHA-256 of every file written, by its path in the repository."""
+    engines: list[str]
+    """Engines that can run it; the first is the default."""
+    engine: str
+    preprocessing: str
+    """Name of the preprocessing the network is fed with: part of the embedding's identity."""
+    input_size: int
+    """Side of the square picture the network takes."""
+    embedding_size: int
+    """How many numbers it gives for a face; 0 for a detector."""
+    largest_difference: float
+    """Between the native engine and ONNX, on unit vectors (for a detector: on outputs)."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """The source file's SHA-256; of several files, that of their hashes, one a line, by file name."""
+        hashes = [self.sources[name] for name in sorted(self.sources)]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    def intact(self, repository: Path) -> bool:
+        """Tells whether every file it wrote is there, unchanged."""
+        paths = {repository / name: digest for name, digest in self.files.items()}
+        return all(path.is_file() and storage.sha256(path) == digest for path, digest in paths.items())
+
+
+def read(repository: Path) -> dict[str, Entry]:
+    """Gives the prepared networks by name; nothing if the manifest is absent, broken or of another form."""
+    try:
+        manifest = json.loads((repository / "manifest.json").read_text())
+        if manifest["form"] != FORM:
+            return {}
+        fields = [field.name for field in dataclasses.fields(Entry)]
+        return {name: Entry(**{key: written[key] for key in fields}) for name, written in manifest["networks"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def write(repository: Path, entries: dict[str, Entry]) -> None:
+    """Writes the manifest, whole or not at all."""
+    networks = {
+        name: {**dataclasses.asdict(entry), "weights_sha256": entry.weights_sha256} for name, entry in entries.items()
+    }
+    storage.write(repository / "manifest.json", json.dumps({"form": FORM, "networks": networks}, indent=2) + "\n")
