@@ -8,8 +8,9 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import NotFound
+from .keys import ApiKey, read_keys
 from .metrics import Metrics, Observe
-from .middleware import BodyLimit, Concurrency, Deadline, Errors, RequestId, UntilGone, WholeBody
+from .middleware import BodyLimit, Concurrency, Deadline, Errors, Head, RequestId, UntilGone, WholeBody
 from .services import SERVICES, answer_by_body
 from .settings import Settings
 from .triton import Triton
@@ -25,6 +26,7 @@ class Gateway:
         self.metrics = Metrics()
         config = settings.uai_service_config
         self.default_class = main_class(config, frozenset(SERVICES)) if config else None
+        self.keys = read_keys(settings.api_keys_file) if settings.api_keys_file else ()
 
     async def service(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The UAI routes: the answer is bare text, as the original's was."""
@@ -41,13 +43,13 @@ class Gateway:
         return HTMLResponse("hello_world!")
 
     async def initialized(self, request: Request) -> Response:
-        return HTMLResponse("YES" if await self.triton.ready() else "NO")
+        return HTMLResponse("YES" if self.triton.ready() else "NO")
 
     async def live(self, request: Request) -> Response:
         return JSONResponse({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        ready = await self.triton.ready()
+        ready = self.triton.ready()
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     async def show_metrics(self, request: Request) -> Response:
@@ -67,7 +69,7 @@ class KnownClass:
 
 
 def create_app(settings: Settings, triton: Triton) -> ASGIApp:
-    """The gateway as an ASGI application; raises SettingsError on a UAI configuration it cannot use."""
+    """The gateway as an ASGI application; raises SettingsError on a UAI configuration or keys it cannot use."""
     gateway = Gateway(settings, triton)
     service = KnownClass(WholeBody(Concurrency(UntilGone(gateway.service), settings)))
     router = Router(
@@ -83,5 +85,5 @@ def create_app(settings: Settings, triton: Triton) -> ASGIApp:
         ],
         redirect_slashes=False,
     )
-    timed = Deadline(BodyLimit(router, settings), settings)
-    return RequestId(Observe(Errors(timed), gateway.metrics))
+    limited = ApiKey(Head(Deadline(BodyLimit(router, settings), settings), settings), gateway.keys)
+    return RequestId(Observe(Errors(limited), gateway.metrics))

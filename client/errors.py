@@ -2,12 +2,15 @@
 
     ServiceError
     ├── BadRequest          400   the body cannot be understood
+    ├── Unauthorised        401
     ├── NotFound            404
     ├── MethodNotAllowed    405
     ├── RequestTimeout      408   the body did not arrive in time
     ├── TooLarge            413
+    ├── AddressTooLong      414
     ├── UnsupportedMedia    415
     ├── BadPicture          422   Triton could not use the picture
+    ├── HeadTooLarge        431
     ├── ClientGone          499   nobody is left to answer; only logged
     ├── Internal            500   ours
     ├── BadUpstream         502   Triton answered wrongly
@@ -17,9 +20,13 @@
 A code is stable and lower_snake; a message says what is wrong and how to put it right, and holds nothing a caller sent.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+# Sent where a body stays unread: nothing more can be read from such a connection.
+CLOSE: Final[Mapping[str, str]] = {"Connection": "close"}
 
 
 class ServiceError(Exception):
@@ -27,15 +34,19 @@ class ServiceError(Exception):
 
     status: ClassVar[int]
 
-    def __init__(self, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
 
 
 class BadRequest(ServiceError):
     status = 400
+
+
+class Unauthorised(ServiceError):
+    status = 401
 
 
 class NotFound(ServiceError):
@@ -54,12 +65,20 @@ class TooLarge(ServiceError):
     status = 413
 
 
+class AddressTooLong(ServiceError):
+    status = 414
+
+
 class UnsupportedMedia(ServiceError):
     status = 415
 
 
 class BadPicture(ServiceError):
     status = 422
+
+
+class HeadTooLarge(ServiceError):
+    status = 431
 
 
 class ClientGone(ServiceError):
@@ -76,6 +95,9 @@ class BadUpstream(ServiceError):
 
 class Busy(ServiceError):
     status = 503
+
+    def __init__(self, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(code, message, {"Retry-After": "1"} | dict(headers or {}))
 
 
 class DeadlineExceeded(ServiceError):

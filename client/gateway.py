@@ -2,16 +2,19 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
+from starlette.types import ASGIApp
 
 from . import log
 from .app import create_app
@@ -28,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = Settings.from_env(os.environ)
         check_port(settings.host, settings.port)
-        log.configure()
         uvloop.run(serve(settings))
     except SettingsError as error:
         print(f"gateway: {error}", file=sys.stderr)
@@ -48,10 +50,30 @@ def check_port(host: str, port: int) -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until a signal, then let what is in flight finish."""
+    """Serve until a signal, then let what is in flight finish; raises SettingsError before it begins."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     triton = Triton(settings.triton_url)
-    server = Server(
-        create_app(settings, triton),
+    server = create_server(settings, create_app(settings, triton))
+    log.configure()
+    await triton.start()
+    serving = asyncio.ensure_future(server.serve())
+    others = [asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(cut_slow_readers(settings))]
+    await asyncio.wait((serving, others[0]), return_when=asyncio.FIRST_COMPLETED)
+    server.stop()  # type: ignore[no-untyped-call]
+    await asyncio.wait((serving,), timeout=settings.drain_seconds)
+    for task in others:
+        task.cancel()
+    await triton.close()
+    if serving.done():
+        serving.result()
+
+
+def create_server(settings: Settings, app: ASGIApp) -> Server:
+    """granian, inside this process: HTTP/1.1 only, and silent, because it would log in another form."""
+    return Server(
+        app,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGINL,
@@ -64,16 +86,34 @@ async def serve(settings: Settings) -> None:
         ),
         log_level=LogLevels.error,
     )
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    serving = asyncio.ensure_future(server.serve())
-    stopping = asyncio.ensure_future(stopped.wait())
-    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        stopping.cancel()
-        serving.result()
-    server.stop()  # type: ignore[no-untyped-call]
-    await asyncio.wait((serving,), timeout=settings.drain_seconds)
-    await triton.close()
+
+
+async def cut_slow_readers(settings: Settings) -> None:
+    """Have the kernel close connections that take nothing of an answer for `send_seconds`.
+
+    granian has no such limit and does not hand out its listener, so it is looked up among the open files. What is
+    set on a listener holds for the connections it accepts.
+    """
+    while (listener := _listener(settings.host, settings.port)) is None:
+        await asyncio.sleep(0.01)
+    with listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.send_seconds * 1000))
+
+
+def _listener(host: str, port: int) -> socket.socket | None:
+    """A duplicate of this process's socket that listens at this address."""
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            number = os.dup(int(entry.name))
+        except OSError:
+            continue  # closed meanwhile
+        try:
+            found = socket.socket(fileno=number)
+        except OSError:
+            os.close(number)
+            continue  # no socket
+        with contextlib.suppress(OSError):
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and found.getsockname()[:2] == (host, port):
+                return found
+        found.close()
+    return None

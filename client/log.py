@@ -1,12 +1,23 @@
-"""Log lines as JSON on standard error: what happened and how long it took, never what a caller sent."""
+"""Log lines as JSON on standard error: what happened and how long it took, never what a caller sent.
 
+Lines are written by a thread of their own from a queue that holds so many and no more: a full disk or a pipe that
+nobody reads costs lines, which are counted, and never a request.
+"""
+
+import atexit
+import contextlib
 import json
 import logging
+import logging.handlers
+import queue
 import sys
+import threading
 import time
 from typing import Any
 
-logger = logging.getLogger("client.access")
+QUEUED_LINES = 1000
+
+access = logging.getLogger("client.access")
 
 
 class JsonFormatter(logging.Formatter):
@@ -22,17 +33,54 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line | getattr(record, "fields", {}))
 
 
+class DroppingQueueHandler(logging.handlers.QueueHandler):
+    """Puts lines in a queue for the writing thread, and counts those that find it full."""
+
+    dropped = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            DroppingQueueHandler.dropped += 1
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record  # the thread is of this process: nothing needs to be made picklable
+
+
+def lost_lines() -> int:
+    """How many lines found the queue full."""
+    return DroppingQueueHandler.dropped
+
+
 def configure() -> None:
     """Send every logger's lines to standard error as JSON."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    lines: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUED_LINES)
+    thread = threading.Thread(target=_write, args=(lines,), name="log", daemon=True)
+    thread.start()
+    atexit.register(_finish, lines, thread)
+    logging.raiseExceptions = False  # a line that cannot be written must not write a traceback
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [DroppingQueueHandler(lines)]
     root.setLevel(logging.INFO)
 
 
+def _write(lines: queue.Queue[logging.LogRecord | None]) -> None:
+    writer = logging.StreamHandler(sys.stderr)
+    writer.setFormatter(JsonFormatter())
+    while (record := lines.get()) is not None:
+        writer.handle(record)
+
+
+def _finish(lines: queue.Queue[logging.LogRecord | None], thread: threading.Thread) -> None:
+    """Write what is left, but do not wait for a reader who is not there."""
+    with contextlib.suppress(queue.Full):
+        lines.put_nowait(None)
+    thread.join(1.0)
+
+
 def log_request(method: str, route: str, state: dict[str, Any], seconds: float) -> None:
-    """One line for an answered request: at info, a caller's mistakes too; at warning what is ours."""
+    """One line for an answered request, a caller's mistake too; at warning if the fault is ours."""
     fields = {
         "id": state["request_id"],
         "method": method,
@@ -43,4 +91,4 @@ def log_request(method: str, route: str, state: dict[str, Any], seconds: float) 
         "bytes_out": state["bytes_out"],
         "seconds": round(seconds, 4),
     }
-    logger.log(logging.WARNING if state["status"] >= 500 else logging.INFO, "request", extra={"fields": fields})
+    access.log(logging.WARNING if state["status"] >= 500 else logging.INFO, "request", extra={"fields": fields})

@@ -5,7 +5,7 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .log import log_request
+from .log import log_request, lost_lines
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -27,6 +27,8 @@ class Metrics:
         self.in_flight = Gauge("face_requests_in_flight", "Requests not answered yet", registry=self.registry)
         self.bytes_in = Counter("face_request_bytes", "Bytes of bodies received", registry=self.registry)
         self.bytes_out = Counter("face_response_bytes", "Bytes of answers", registry=self.registry)
+        lost = Gauge("face_log_lines_lost", "Log lines dropped since the start", registry=self.registry)
+        lost.set_function(lost_lines)
 
 
 class Observe:

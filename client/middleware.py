@@ -1,4 +1,4 @@
-"""Small ASGI classes, outermost first: RequestId, Errors, Deadline, BodyLimit; round /service also WholeBody,
+"""Small ASGI classes, outermost first: RequestId, Errors, Head, Deadline, BodyLimit; round /service also WholeBody,
 Concurrency and UntilGone.
 
 What they learn of a request they leave in scope["state"]: `request_id`, `deadline` (of time.monotonic()), `body`,
@@ -17,10 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import errors
 from .errors import (
+    CLOSE,
+    AddressTooLong,
     BadRequest,
     Busy,
     ClientGone,
     DeadlineExceeded,
+    HeadTooLarge,
     Internal,
     MethodNotAllowed,
     NotFound,
@@ -33,7 +36,6 @@ from .settings import Settings
 
 logger = logging.getLogger("client")
 
-CLOSE = {"Connection": "close"}  # with a body unread, nothing more can be read from the connection
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -100,6 +102,31 @@ def _from_starlette(error: HTTPException) -> ServiceError:
     return NotFound("not_found", "there is nothing at this address")
 
 
+class Head:
+    """Refuses what the HTTP server lets through and no honest client sends."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.most = settings.max_header_bytes
+        self.most_of_a_line = settings.max_header_line_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        lines = [len(name) + len(value) for name, value in scope["headers"]]
+        headers = Headers(scope=scope)
+        hosts = len(headers.getlist("host"))
+        if len(scope["raw_path"]) + len(scope["query_string"]) > self.most_of_a_line:
+            raise AddressTooLong("address_too_long", f"the address has more than {self.most_of_a_line} bytes", CLOSE)
+        if sum(lines) > self.most or max(lines, default=0) > self.most_of_a_line:
+            raise HeadTooLarge(
+                "headers_too_large", f"headers may have {self.most} bytes, a line {self.most_of_a_line}", CLOSE
+            )
+        if hosts > 1 or (hosts == 0 and scope["http_version"] != "1.0"):
+            raise BadRequest("host", "send exactly one Host header", CLOSE)
+        if headers.getlist("transfer-encoding") not in ([], ["chunked"]):
+            raise BadRequest("transfer_encoding", "the only Transfer-Encoding here is chunked", CLOSE)
+        await self.app(scope, receive, send)
+
+
 class Deadline:
     """One clock from the end of the headers: 408 while the body still comes, 504 after it."""
 
@@ -133,14 +160,10 @@ class BodyLimit:
         self.app = app
         self.most = settings.max_body_bytes
         self.most_held = settings.max_bodies_bytes
-        self.retry_after = str(settings.retry_after_seconds)
         self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        if "transfer-encoding" in headers and "content-length" in headers:
-            raise BadRequest("length_ambiguous", "send Content-Length or chunks, not both", CLOSE)
-        if int(headers.get("content-length", 0)) > self.most:
+        if int(Headers(scope=scope).get("content-length", 0)) > self.most:
             raise self._too_large()
         state = scope["state"]
 
@@ -152,8 +175,7 @@ class BodyLimit:
             if state["bytes_in"] > self.most:
                 raise self._too_large()
             if self.held > self.most_held:
-                headers = CLOSE | {"Retry-After": self.retry_after}
-                raise Busy("too_many_bodies", "the server holds too many bodies; try again", headers)
+                raise Busy("too_many_bodies", "the server holds too many bodies; try again", CLOSE)
             return message
 
         try:
@@ -182,7 +204,8 @@ class WholeBody:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise ClientGone("client_gone", "the caller left before the body was whole")
+                # The caller left, or sent chunks that cannot be read; HTTP servers tell no difference.
+                raise BadRequest("body_incomplete", "the body ended before it was whole", CLOSE)
             chunks.append(message.get("body", b""))
             more = message.get("more_body", False)
         scope["state"]["body"] = b"".join(chunks)
@@ -195,12 +218,11 @@ class Concurrency:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.most = settings.max_in_flight
-        self.retry_after = str(settings.retry_after_seconds)
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.in_flight >= self.most:
-            raise Busy("busy", "the server is full; try again", {"Retry-After": self.retry_after})
+            raise Busy("busy", "the server is full; try again")
         self.in_flight += 1
         try:
             await self.app(scope, receive, send)

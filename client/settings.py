@@ -4,7 +4,9 @@ A field `deadline_seconds` is read from `FACE_DEADLINE_SECONDS`; its unit is in 
 field and is not read elsewhere in this project stops the start, because a misspelt limit is a missing limit.
 """
 
+import ipaddress
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 PREFIX = "FACE_"
 READ_ELSEWHERE = frozenset({"FACE_CORES"})  # read by the networks in Triton, not by the gateway
+TRITON_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 MIB = 1024 * 1024
 
 
@@ -31,8 +34,9 @@ class Settings:
     # where it listens, and where Triton is
     host: str = "127.0.0.1"
     port: int = setting(8080, 1, 65535)
-    triton_url: str = "127.0.0.1:8001"
+    triton_url: str = "127.0.0.1:8001"  # or several with commas; a name stands for all of its addresses
     uai_service_config: Path | None = None  # UAI_SERVICE_CONFIG, the original's name
+    api_keys_file: Path | None = None  # a key a line; demanded once others than this machine can connect
 
     # what a request may hold
     max_body_bytes: int = setting(16 * MIB, 1024, 1024 * MIB)
@@ -40,17 +44,18 @@ class Settings:
     max_images: int = setting(32, 1, 32)  # the largest batch of the models
     max_json_values: int = setting(10_000, 100, 1_000_000)
     max_header_bytes: int = setting(32 * 1024, 8 * 1024, MIB)
+    max_header_line_bytes: int = setting(8 * 1024, 1024, MIB)
 
     # how long anything may take
     header_seconds: float = setting(10.0, 0.1, 60.0)
     deadline_seconds: float = setting(9.0, 0.1, 600.0)
+    send_seconds: float = setting(10.0, 0.1, 600.0)
     drain_seconds: float = setting(10.0, 0.1, 600.0)
 
     # how much may go on at once
     max_in_flight: int = setting(64, 1, 4096)
     max_bodies_bytes: int = setting(256 * MIB, MIB, 64 * 1024 * MIB)
     max_connections: int = setting(4096, 16, 65536)
-    retry_after_seconds: int = setting(1, 1, 3600)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -62,9 +67,23 @@ class Settings:
                 raise SettingsError(f"{key} is not a setting; known are {', '.join(sorted(known))}")
         values = {f.name: _parse(key, environ[key], f.type, f.metadata) for key, f in known.items() if environ.get(key)}
         settings = cls(**values)
-        if settings.max_image_bytes > settings.max_body_bytes:
-            raise SettingsError("FACE_MAX_IMAGE_BYTES must not exceed FACE_MAX_BODY_BYTES")
+        settings._check()
         return settings
+
+    def _check(self) -> None:
+        """What more than one field decides."""
+        if self.max_image_bytes > self.max_body_bytes:
+            raise SettingsError("FACE_MAX_IMAGE_BYTES must not exceed FACE_MAX_BODY_BYTES")
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            raise SettingsError(f"FACE_HOST={self.host!r} is not an IP address, such as 127.0.0.1") from None
+        if not all(TRITON_ADDRESS.fullmatch(url.strip()) for url in self.triton_url.split(",")):
+            raise SettingsError(f"FACE_TRITON_URL={self.triton_url!r} must be host:port, several with commas between")
+        if not loopback and self.api_keys_file is None:
+            raise SettingsError(
+                f"FACE_HOST={self.host} lets other machines in: set FACE_API_KEYS_FILE to a file of keys"
+            )
 
 
 CASTS: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str, Path | None: Path}

@@ -1,17 +1,16 @@
 """The gateway's one way to Triton: a call with a deadline, its outputs checked, its failures turned into ours."""
 
-import asyncio
 import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NoReturn
 
 import grpc
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferInput, InferRequestedOutput
-from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from .contract import MODELS, Model, Tensor
@@ -26,37 +25,27 @@ from .errors import (
     ServiceError,
     TooLarge,
 )
+from .replicas import Replica, Replicas
 
 Array = npt.NDArray[np.generic]
 Parameters = Mapping[str, bool | int | float | str]
 
-MIB = 1024 * 1024
-# tritonclient drops its own defaults once any of these is given, so all that matter are here.
-CHANNEL_ARGS = [
-    ("grpc.max_send_message_length", 17 * MIB),  # a body of 16 MiB, decoded, and its envelope
-    ("grpc.max_receive_message_length", MIB),  # 32 faces with embeddings and boxes are under 100 KiB
-    ("grpc.lb_policy_name", "round_robin"),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 1000),  # gRPC's own is two minutes
-    ("grpc.keepalive_time_ms", 2**31 - 1),  # no pings: Triton cuts off whoever pings more often than each 300 s
-    ("grpc.enable_retries", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-]
-PROBE_SECONDS = 1.0
+RETRY_SHARE = 0.1  # repeated calls may be at most this share of all
+RETRY_BURST = 5.0
 
 # INVALID_ARGUMENT that begins with a code of preprocess/errors.py is the caller's picture; any other is our mistake.
 PICTURE_ERROR = re.compile(
     r"(?:in ensemble '[^']*', )*(?P<code>(?:image|parameter)_[a-z_]+): (?P<message>[^\n]{1,200})"
 )
 
+TOO_LATE = ("deadline_exceeded", "no answer in time; try again")
 NOT_READY = ("triton_unavailable", "the models are not ready or too busy; try again")
 STATUS: dict[grpc.StatusCode, tuple[type[ServiceError], str, str]] = {
     grpc.StatusCode.OK: (BadUpstream, "triton_failed", "Triton answered a failure without a cause"),
     grpc.StatusCode.CANCELLED: (ClientGone, "cancelled", "the request was cancelled"),
     grpc.StatusCode.UNKNOWN: (BadUpstream, "triton_failed", "Triton failed to answer"),
     grpc.StatusCode.INVALID_ARGUMENT: (Internal, "request_refused", "Triton refused the gateway's request"),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "deadline_exceeded", "no answer in time; try again"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, *TOO_LATE),
     grpc.StatusCode.NOT_FOUND: (Internal, "model_missing", "a model is missing from Triton"),
     grpc.StatusCode.ALREADY_EXISTS: (BadUpstream, "triton_failed", "Triton failed to answer"),
     grpc.StatusCode.PERMISSION_DENIED: (Internal, "triton_refused", "Triton refused the gateway"),
@@ -73,19 +62,21 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServiceError], str, str]] = {
 
 
 class Triton:
-    """One Triton, called over gRPC. Create it inside the event loop that will use it."""
+    """The replicas of Triton as one. Create it inside the event loop that will use it."""
 
-    def __init__(self, url: str) -> None:
-        self._client = InferenceServerClient(url, channel_args=CHANNEL_ARGS)
+    def __init__(self, urls: str) -> None:
+        self._replicas = Replicas(urls)
+        self._retries = RETRY_BURST
+
+    async def start(self) -> None:
+        await self._replicas.start()
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._replicas.close()
 
-    async def ready(self) -> bool:
-        """Whether Triton and every model of the contract say that they can answer, within a second or so."""
-        probes = [self._client.is_server_ready(client_timeout=PROBE_SECONDS)]
-        probes += [self._client.is_model_ready(model, client_timeout=PROBE_SECONDS) for model in MODELS]
-        return all(answer is True for answer in await asyncio.gather(*probes, return_exceptions=True))
+    def ready(self) -> bool:
+        """Whether a Triton with every model of the contract can answer."""
+        return self._replicas.ready()
 
     async def infer(
         self,
@@ -97,29 +88,76 @@ class Triton:
     ) -> dict[str, Array]:
         """Run a model until `deadline`, a time of time.monotonic(); raises ServiceError.
 
-        The arrays come back as the contract says (dtype, shape, a row for each row of a batch) and finite.
+        The arrays come back as the contract says (dtype, shape, a row for each row of a batch) and finite. A model is
+        a function of its inputs, so a call that a replica could not take is repeated, once, on another.
         """
-        seconds = deadline - time.monotonic()
-        if seconds <= 0:
-            raise DeadlineExceeded("deadline_exceeded", "no answer in time; try again")
+        call = Call(
+            model,
+            [_input(name, array) for name, array in inputs.items()],
+            [InferRequestedOutput(name) for name in outputs],
+            deadline,
+            dict(parameters or {}),
+        )
+        result = await self._send(call)
         try:
-            result = await self._client.infer(
-                model,
-                [_input(name, array) for name, array in inputs.items()],
-                outputs=[InferRequestedOutput(name) for name in outputs],
-                timeout=math.ceil(seconds * 1e6),  # microseconds in each model's queue
-                client_timeout=seconds,
-                parameters=dict(parameters) if parameters else None,
-            )
             arrays = {name: result.as_numpy(name) for name in outputs}
-        except InferenceServerException as error:
-            _raise(error)
         except (ValueError, TypeError) as error:  # bytes that do not fill the shape they came with
             raise BadUpstream("triton_garbled", "Triton's answer cannot be read") from error
         rows = len(next(iter(inputs.values())))
         for name in outputs:
             _check(MODELS[model], name, arrays[name], rows)
         return arrays
+
+    async def _send(self, call: "Call") -> InferResult:
+        """The answer of one replica or, while the budget of repeated calls lasts, of a second one."""
+        self._retries = min(RETRY_BURST, self._retries + RETRY_SHARE)
+        first = self._replicas.pick()
+        if first is None:
+            raise Busy(*NOT_READY)
+        try:
+            return await _ask(first, call)
+        except InferenceServerException as error:
+            second = self._replicas.pick(but=first)
+            if error.status() != str(grpc.StatusCode.UNAVAILABLE) or second is None or self._retries < 1:
+                _raise(error)
+        self._retries -= 1
+        try:
+            return await _ask(second, call)
+        except InferenceServerException as error:
+            _raise(error)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked of a replica, whichever it will be."""
+
+    model: str
+    inputs: list[InferInput]
+    outputs: list[InferRequestedOutput]
+    deadline: float
+    parameters: dict[str, bool | int | float | str]
+
+
+async def _ask(replica: Replica, call: Call) -> InferResult:
+    """One call in what is left of the time; raises InferenceServerException."""
+    seconds = call.deadline - time.monotonic()
+    if seconds <= 0:
+        raise DeadlineExceeded(*TOO_LATE)
+    replica.in_flight += 1
+    try:
+        return await replica.client.infer(
+            call.model,
+            call.inputs,
+            outputs=call.outputs,
+            timeout=math.ceil(seconds * 1e6),  # microseconds in each model's queue
+            client_timeout=seconds,
+            parameters=call.parameters,
+        )
+    except InferenceServerException:
+        replica.poke()
+        raise
+    finally:
+        replica.in_flight -= 1
 
 
 def images(*pictures: bytes) -> Array:

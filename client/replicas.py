@@ -1,0 +1,148 @@
+"""The Tritons behind the gateway: found by name, watched every second, picked by how busy they are.
+
+A replica that stops answering is dropped within seconds and taken back by itself. The gateway does its own balancing,
+because gRPC's sees only broken connections: a Triton that hangs keeps its connection.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Sequence
+
+import grpc
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from .contract import MODELS
+
+logger = logging.getLogger("client.replicas")
+
+MIB = 1024 * 1024
+# tritonclient drops its own defaults once any of these is given, so all that matter are here.
+CHANNEL_ARGS = [
+    ("grpc.max_send_message_length", 17 * MIB),  # a body of 16 MiB, decoded, and its envelope
+    ("grpc.max_receive_message_length", MIB),  # 32 faces with embeddings and boxes are under 100 KiB
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),  # gRPC's own is two minutes
+    ("grpc.keepalive_time_ms", 2**31 - 1),  # no pings: Triton cuts off whoever pings more often than each 300 s
+    ("grpc.enable_retries", 0),  # Triton.infer repeats a call itself, on another replica
+    ("grpc.use_local_subchannel_pool", 1),
+]
+PROBE_EVERY_SECONDS = 1.0
+PROBE_SECONDS = 2.0
+SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
+RESOLVE_EVERY_SECONDS = 5.0
+
+
+class Replica:
+    """One Triton, by its address, and whether it can answer."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.client = InferenceServerClient(address, channel_args=CHANNEL_ARGS)
+        self.up = False
+        self.in_flight = 0
+        self.probed = asyncio.Event()
+        self._poked = asyncio.Event()
+        self._silent = 0
+        self._watching = asyncio.ensure_future(self._watch())
+
+    def poke(self) -> None:
+        """Look at it now: a call to it failed."""
+        self._poked.set()
+
+    async def close(self) -> None:
+        self._watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watching
+        await self.client.close()
+
+    async def _watch(self) -> None:
+        while True:
+            self._poked.clear()
+            up = await self._probe()
+            if up != self.up:
+                logger.warning("Triton at %s is %s", self.address, "ready" if up else "not ready")
+            self.up = up
+            self.probed.set()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), PROBE_EVERY_SECONDS)
+
+    async def _probe(self) -> bool:
+        """Whether it and every model of the contract say that they can answer."""
+        asked = [self.client.is_server_ready(client_timeout=PROBE_SECONDS)]
+        asked += [self.client.is_model_ready(model, client_timeout=PROBE_SECONDS) for model in MODELS]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        silent = any(isinstance(answer, InferenceServerException) and _timed_out(answer) for answer in answers)
+        self._silent = self._silent + 1 if silent else 0
+        if silent and self._silent < SILENT_PROBES:
+            return self.up
+        return all(answer is True for answer in answers)
+
+
+def _timed_out(error: InferenceServerException) -> bool:
+    return bool(error.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED))
+
+
+class Replicas:
+    """All replicas of a comma-separated list of host:port; a host name stands for each of its addresses."""
+
+    def __init__(self, urls: str, resolve: Callable[[str], Sequence[str]] | None = None) -> None:
+        self._urls = [url.strip().removeprefix("dns:///") for url in urls.split(",") if url.strip()]
+        self._resolve = resolve or addresses_of
+        self._replicas: dict[str, Replica] = {}
+        self._turn = 0
+        self._resolving: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Find the replicas and look at each once."""
+        await self._refresh()
+        await asyncio.gather(*(replica.probed.wait() for replica in self._replicas.values()))
+        self._resolving = asyncio.ensure_future(self._keep_resolving())
+
+    async def close(self) -> None:
+        if self._resolving is not None:
+            self._resolving.cancel()
+        await asyncio.gather(*(replica.close() for replica in self._replicas.values()))
+
+    def ready(self) -> bool:
+        """Whether at least one replica can answer."""
+        return any(replica.up for replica in self._replicas.values())
+
+    def pick(self, but: Replica | None = None) -> Replica | None:
+        """The ready replica with the fewest calls in flight, those in turn where several have; never `but`."""
+        ready = [replica for replica in self._replicas.values() if replica.up and replica is not but]
+        if not ready:
+            return None
+        self._turn += 1
+        start = self._turn % len(ready)
+        return min(ready[start:] + ready[:start], key=lambda replica: replica.in_flight)
+
+    async def _keep_resolving(self) -> None:
+        while True:
+            await asyncio.sleep(RESOLVE_EVERY_SECONDS)
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        """Take in new addresses and let go of those that are gone; a name that fails to resolve changes nothing."""
+        found: list[str] = []
+        for url in self._urls:
+            try:
+                found += await asyncio.get_running_loop().run_in_executor(None, self._resolve, url)
+            except OSError:
+                logger.warning("cannot resolve %s", url)
+                return
+        for address in set(found) - set(self._replicas):
+            self._replicas[address] = Replica(address)
+        for address in set(self._replicas) - set(found):
+            await self._replicas.pop(address).close()
+
+
+def addresses_of(url: str) -> list[str]:
+    """The `ip:port` of each address that `host:port` stands for; raises OSError."""
+    host, _, port = url.rpartition(":")
+    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    ips = {str(address[0]) for *_, address in found}
+    return sorted(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in ips)
