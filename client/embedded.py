@@ -39,9 +39,9 @@ class Ports:
 class EmbeddedTriton:
     """A tritonserver process on loopback, serving one model repository."""
 
-    def __init__(self, repository: Path, ports: Ports, log: int | None = None) -> None:
-        """`log` is a file descriptor for the server's output; None leaves it on this process's stderr."""
-        self.repository, self.ports, self.log = repository.resolve(), ports, log
+    def __init__(self, repository: Path, ports: Ports) -> None:
+        self.repository, self.ports = repository.resolve(), ports
+        self.log = PROJECT / ".cache" / f"triton-{ports.grpc}.log"  # of the last start
         self.shm_prefix = f"face_{os.getpid()}_{secrets.token_hex(4)}_"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -49,14 +49,14 @@ class EmbeddedTriton:
         """Start the process and return at once; `wait_ready` tells when models can answer."""
         if not self.repository.is_dir():
             raise LaunchError(f"there is no model repository {self.repository}")
+        self.log.parent.mkdir(exist_ok=True)
+        self.log.unlink(missing_ok=True)
         self.runtime = Path(tempfile.mkdtemp(prefix="face-triton-"))
         _assemble_backend(self.runtime / "backends" / "python")
         self.process = subprocess.Popen(
             self._command(),
             env=_environment(),
             stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
         )
 
@@ -65,11 +65,11 @@ class EmbeddedTriton:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if not self.alive():
-                raise LaunchError("tritonserver stopped while it loaded the models; its log says why")
+                raise LaunchError(f"tritonserver could not load the models: {self._last_error()} ({self.log})")
             if self.ready():
                 return
             time.sleep(0.05)
-        raise LaunchError(f"tritonserver was not ready after {seconds:.0f} s")
+        raise LaunchError(f"tritonserver was not ready after {seconds:.0f} s; see {self.log}")
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -96,6 +96,12 @@ class EmbeddedTriton:
             region.unlink(missing_ok=True)
         shutil.rmtree(self.runtime, ignore_errors=True)
 
+    def _last_error(self) -> str:
+        """What Triton said last of a model that failed to load."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.is_file() else []
+        told = [line.split("] ", 1)[1].strip('"').split(r"\n")[0] for line in lines if "failed to load" in line and "] " in line]
+        return told[-1] if told else "no reason given"
+
     def _command(self) -> list[str]:
         key = secrets.token_hex(16)  # known to nobody: the restricted APIs are closed for good
         return [
@@ -113,6 +119,10 @@ class EmbeddedTriton:
             "--grpc-address=127.0.0.1",
             f"--grpc-port={self.ports.grpc}",
             f"--grpc-restricted-protocol={ADMIN_APIS}:admin-key={key}",
+            "--log-info=false",
+            f"--log-file={self.log}",  # on a terminal, its complaints about missing GPUs would drown the rest
+            "--pinned-memory-pool-byte-size=0",
+            f"--allow-gpu-metrics={str(Path('/dev/nvidiactl').exists()).lower()}",
             "--metrics-address=127.0.0.1",
             f"--metrics-port={self.ports.metrics}",
         ]

@@ -107,4 +107,5 @@ def _welcome(port: int, ports: Ports) -> str:
   python -m client gen_img_json --image_files a.jpg b.jpg        # writes test.json (in .venv)
   curl -X POST http://127.0.0.1:{port}/service -T test.json      # distance of the two faces
 
-Triton: gRPC 127.0.0.1:{ports.grpc}, HTTP 127.0.0.1:{ports.http}, metrics 127.0.0.1:{ports.metrics}. Ctrl-C stops all of it."""
+Triton: gRPC 127.0.0.1:{ports.grpc}, HTTP 127.0.0.1:{ports.http}, metrics 127.0.0.1:{ports.metrics}.
+Ctrl-C stops all of it."""

@@ -20,7 +20,11 @@ CONTRACT = {
     "facenet_preprocess": (32, {"IMAGE": IMAGE}, {"FACE": ("TYPE_FP32", [160, 160, 3])}),
     "facenet": (32, {"input": ("TYPE_FP32", [160, 160, 3])}, {"embeddings": ("TYPE_FP32", [512])}),
     "facenet_embed": (32, {"IMAGE": IMAGE}, {"EMBEDDING": ("TYPE_FP32", [512])}),
-    "face_distance": (0, {"EMBEDDING": ("TYPE_FP32", [2, 512])}, {"DISTANCE": ("TYPE_FP32", [1])}),
+    "face_distance": (
+        0,
+        {"EMBEDDING": ("TYPE_FP32", [2, 512])},
+        {"DISTANCE": ("TYPE_FP32", [1]), "EMBEDDING": ("TYPE_FP32", [2, 512])},
+    ),
     "facenet_compare": (
         0,
         {"IMAGE": ("TYPE_STRING", [2, 1])},

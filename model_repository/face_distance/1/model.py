@@ -1,4 +1,4 @@
-"""EMBEDDING: float32[2, 512] -> DISTANCE: float32[1], Euclidean."""
+"""EMBEDDING: float32[2, 512] -> DISTANCE: float32[1], Euclidean, and the same EMBEDDING."""
 
 import numpy as np
 
@@ -10,5 +10,7 @@ class TritonPythonModel(PythonModel):
         pass
 
     def infer(self, request: Request) -> Arrays:
-        first, second = request.inputs["EMBEDDING"]
-        return {"DISTANCE": np.sqrt(np.sum(np.square(first - second)))[None]}
+        pair = request.inputs["EMBEDDING"]
+        distance = np.sqrt(np.sum(np.square(pair[0] - pair[1])))
+        outputs = {"DISTANCE": distance[None], "EMBEDDING": pair}
+        return {name: outputs[name] for name in request.wanted}
