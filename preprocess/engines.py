@@ -81,12 +81,11 @@ def _mxnet(directory: Path, threads: int) -> Engine:
     np.bool = bool  # type: ignore[attr-defined]  # MXNet 1.9.1 still asks for it
     import mxnet
 
-    network = mxnet.gluon.SymbolBlock(mxnet.sym.load(str(symbol)).get_internals()["fc1_output"], mxnet.sym.var("data"))
-    parameters = mxnet.nd.load(str(weights))
-    network.load_dict(
-        {name.split(":", 1)[1]: value for name, value in parameters.items()},
-        ctx=mxnet.cpu(),
-        ignore_extra=True,
+    # Not a Module: that binds anew for each batch size, and MXNet 1.9.1 then trips over weights that oneDNN has packed.
+    output = mxnet.sym.load(str(symbol)).get_internals()["fc1_output"]
+    network = mxnet.gluon.SymbolBlock(output, mxnet.sym.var("data"))
+    network.collect_params().load(
+        str(weights), ctx=mxnet.cpu(), ignore_extra=True, cast_dtype=True, dtype_source="saved"
     )
     network.hybridize(static_alloc=True)
     return lambda batch: network(mxnet.nd.array(batch)).asnumpy()
