@@ -25,7 +25,7 @@ class Gateway:
         self.triton = triton
         self.metrics = Metrics()
         config = settings.uai_service_config
-        self.default_class = main_class(config, frozenset(SERVICES)) if config else None
+        self.default_class = main_class(config, tuple(SERVICES)) if config else None
         self.keys = read_keys(settings.api_keys_file) if settings.api_keys_file else ()
 
     async def service(self, scope: Scope, receive: Receive, send: Send) -> None:

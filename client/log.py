@@ -9,13 +9,14 @@ import contextlib
 import json
 import logging
 import logging.handlers
+import os
 import queue
-import sys
 import threading
 import time
 from typing import Any
 
 QUEUED_LINES = 1000
+STANDARD_ERROR = 2
 
 access = logging.getLogger("client.access")
 
@@ -66,10 +67,11 @@ def configure() -> None:
 
 
 def _write(lines: queue.Queue[logging.LogRecord | None]) -> None:
-    writer = logging.StreamHandler(sys.stderr)
-    writer.setFormatter(JsonFormatter())
+    """Past logging's handlers, whose locks would make the end of the process wait for a reader too."""
+    formatter = JsonFormatter()
     while (record := lines.get()) is not None:
-        writer.handle(record)
+        with contextlib.suppress(OSError):
+            os.write(STANDARD_ERROR, formatter.format(record).encode() + b"\n")
 
 
 def _finish(lines: queue.Queue[logging.LogRecord | None], thread: threading.Thread) -> None:

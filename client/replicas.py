@@ -67,8 +67,12 @@ class Replica:
                 logger.warning("Triton at %s is %s", self.address, "ready" if up else "not ready")
             self.up = up
             self.probed.set()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), PROBE_EVERY_SECONDS)
+            # A timer rather than wait_for, which before Python 3.12 may lose the cancellation that ends this loop.
+            timer = asyncio.get_running_loop().call_later(PROBE_EVERY_SECONDS, self._poked.set)
+            try:
+                await self._poked.wait()
+            finally:
+                timer.cancel()
 
     async def _probe(self) -> bool:
         """Whether it and every model of the contract say that they can answer."""
@@ -116,7 +120,7 @@ class Replicas:
         ready = [replica for replica in self._replicas.values() if replica.up and replica is not but]
         if not ready:
             return None
-        self._turn += 1
+        self._turn += but is None
         start = self._turn % len(ready)
         return min(ready[start:] + ready[:start], key=lambda replica: replica.in_flight)
 

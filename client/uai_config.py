@@ -6,7 +6,7 @@ from pathlib import Path
 from .settings import SettingsError
 
 
-def main_class(path: Path, classes: frozenset[str]) -> str:
+def main_class(path: Path, classes: tuple[str, ...]) -> str:
     """The `http_server.exec.main_class` of a UAI configuration, one of `classes`; raises SettingsError.
 
     The other sections (`tensorflow`, `mxnet`, `backend`) name weights and servers, which Triton's model repository

@@ -1,0 +1,275 @@
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+
+import grpc
+import pytest
+
+from client import replicas
+from client.errors import Busy, ServiceError
+from client.replicas import Replicas, addresses_of
+from client.triton import Triton, images
+from tests.client.live import PROJECT, free_port
+from tests.fakes.triton import FakeTriton, fails, sleeps
+
+
+@pytest.fixture(autouse=True)
+def quick_probes(monkeypatch):
+    monkeypatch.setattr(replicas, "PROBE_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(replicas, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(replicas, "RESOLVE_EVERY_SECONDS", 0.1)
+
+
+@pytest.fixture
+def pair():
+    with FakeTriton() as first, FakeTriton() as second:
+        yield first, second
+
+
+def with_triton(urls, main):
+    """Run main(triton) with a Triton over these addresses."""
+
+    async def running():
+        triton = Triton(urls)
+        await triton.start()
+        try:
+            return await main(triton)
+        finally:
+            await triton.close()
+
+    return asyncio.run(running())
+
+
+async def embed(triton, picture=b"a", seconds=5.0):
+    return await triton.infer("facenet_embed", {"IMAGE": images(picture)}, ("EMBEDDING",), time.monotonic() + seconds)
+
+
+async def until(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        await asyncio.sleep(0.01)
+
+
+def both(pair):
+    return ",".join(triton.url for triton in pair)
+
+
+def test_calls_are_spread(pair):
+    async def main(triton):
+        for _ in range(10):
+            await embed(triton)
+
+    with_triton(both(pair), main)
+    assert [len(triton.calls) for triton in pair] == [5, 5]
+
+
+def test_the_one_with_fewer_calls_in_flight_is_taken(pair):
+    pair[0].script("facenet_embed", sleeps(1.0))
+
+    async def main(triton):
+        work = [asyncio.ensure_future(embed(triton)) for _ in range(2)]
+        await until(lambda: all(fake.calls for fake in pair))
+        await work[0 if work[0].done() else 1]
+        for _ in range(6):
+            await embed(triton)
+        await asyncio.gather(*work)
+
+    with_triton(both(pair), main)
+    assert len(pair[0].calls) == 1
+
+
+def test_no_replica_is_busy_at_once():
+    async def main(triton):
+        assert not triton.ready()
+        start = time.monotonic()
+        with pytest.raises(Busy):
+            await embed(triton)
+        assert time.monotonic() - start < 0.1
+
+    with_triton(f"127.0.0.1:{free_port()}", main)
+
+
+def test_a_replica_that_comes_is_taken_and_one_that_goes_is_dropped():
+    port = free_port()
+
+    async def main(triton):
+        assert not triton.ready()
+        for _ in range(2):
+            with FakeTriton(port):
+                await until(triton.ready)
+                await embed(triton)
+            await until(lambda: not triton.ready())
+
+    with_triton(f"127.0.0.1:{port}", main)
+
+
+def test_a_model_that_is_not_ready_is_a_replica_that_is_not(pair):
+    async def main(triton):
+        pair[0].not_ready.add("arcface_embed")
+        pair[1].ready = False
+        await until(lambda: not triton.ready())
+        pair[0].not_ready.clear()
+        await until(triton.ready)
+
+    with_triton(both(pair), main)
+
+
+def test_a_call_that_one_cannot_take_is_repeated_on_the_other(pair):
+    pair[0].script("facenet_embed", fails(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size"))
+
+    async def main(triton):
+        for _ in range(4):
+            await embed(triton)
+
+    with_triton(both(pair), main)
+    assert len(pair[0].calls) == 2
+    assert len(pair[1].calls) == 4
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT])
+def test_what_may_be_the_pictures_fault_is_not_repeated(pair, status):
+    for triton in pair:
+        triton.script("facenet_embed", fails(status, "Stub process is not healthy"))
+
+    async def main(triton):
+        with pytest.raises(ServiceError):
+            await embed(triton)
+
+    with_triton(both(pair), main)
+    assert sum(len(triton.calls) for triton in pair) == 1
+
+
+def test_repeated_calls_have_a_budget(pair):
+    for triton in pair:
+        triton.script("facenet_embed", fails(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size"))
+
+    async def main(triton):
+        for _ in range(100):
+            with pytest.raises(Busy):
+                await embed(triton)
+
+    with_triton(both(pair), main)
+    assert 110 <= sum(len(triton.calls) for triton in pair) <= 116  # a tenth, and a burst of five
+
+
+def test_a_single_replica_is_asked_once(fake):
+    fake.script("facenet_embed", fails(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size"))
+
+    async def main(triton):
+        with pytest.raises(Busy):
+            await embed(triton)
+
+    with_triton(fake.url, main)
+    assert len(fake.calls) == 1
+
+
+SERVER = """
+import sys, time
+from tests.fakes.triton import FakeTriton
+with FakeTriton(int(sys.argv[1])):
+    print("up", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other_process():
+    """A fake Triton in a process of its own, to be killed or stopped."""
+    port = free_port()
+    command = [sys.executable, "-c", SERVER, str(port)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process, f"127.0.0.1:{port}"
+        process.kill()
+
+
+def test_a_killed_replica_costs_no_answer(fake, other_process):
+    process, url = other_process
+
+    async def main(triton):
+        for _ in range(4):
+            await embed(triton)
+        process.kill()
+        process.wait()
+        for _ in range(50):
+            await embed(triton)
+            await asyncio.sleep(0.01)
+
+    with_triton(f"{fake.url},{url}", main)
+
+
+def test_a_hung_replica_costs_its_calls_and_is_dropped_and_taken_back(fake, other_process):
+    process, url = other_process
+
+    async def main(triton):
+        process.send_signal(signal.SIGSTOP)
+        lost = 0
+        end = time.monotonic() + 2.0
+        while time.monotonic() < end:
+            try:
+                await embed(triton, seconds=0.5)
+            except ServiceError:
+                lost += 1
+        assert 0 < lost <= 2
+        calls = len(fake.calls)
+        for _ in range(20):
+            await embed(triton, seconds=0.5)
+        assert len(fake.calls) == calls + 20
+        process.send_signal(signal.SIGCONT)
+        picked = set()
+
+        def taken_back():
+            picked.add(triton._replicas.pick().address)
+            return len(picked) == 2
+
+        await until(taken_back)
+
+    with_triton(f"{fake.url},{url}", main)
+
+
+def test_a_name_stands_for_its_addresses_as_they_come_and_go(pair):
+    found = [pair[0].url]
+
+    async def main():
+        watched = Replicas("triton:8001", lambda url: list(found))
+        await watched.start()
+        assert watched.pick().address == pair[0].url
+        found[:] = [pair[1].url]
+        await until(lambda: watched.pick() is not None and watched.pick().address == pair[1].url)
+        found.clear()
+        await until(lambda: watched.pick() is None)
+        await watched.close()
+
+    asyncio.run(main())
+
+
+def test_a_name_that_no_longer_resolves_changes_nothing(fake):
+    broken = False
+
+    def resolve(url):
+        if broken:
+            raise OSError("no such name")
+        return [fake.url]
+
+    async def main():
+        nonlocal broken
+        watched = Replicas("triton:8001", resolve)
+        await watched.start()
+        broken = True
+        await asyncio.sleep(0.3)
+        assert watched.ready()
+        await watched.close()
+
+    asyncio.run(main())
+
+
+def test_addresses_of_a_host():
+    assert addresses_of("127.0.0.1:8001") == ["127.0.0.1:8001"]
+    assert addresses_of("[::1]:8001") == ["[::1]:8001"]
+    with contextlib.suppress(OSError):
+        assert "127.0.0.1:8001" in addresses_of("localhost:8001")
