@@ -6,6 +6,7 @@ import sys
 
 COMMANDS = {
     "gateway": "client.gateway",
+    "perf": "client.perf",
     "serve": "client.serve",
 }
 

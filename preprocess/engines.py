@@ -15,6 +15,8 @@ Array = NDArray[np.float32]
 Engine = Callable[[Array], Array]
 """float32[n, ...] -> float32[n, d], one row an item; n may differ from call to call."""
 
+SMALLEST = float(np.finfo(np.float32).tiny)  # looked up before an engine turns denormal numbers off
+
 
 def cores() -> int:
     """Cores that the engines may use together: FACE_CORES, or all this process may run on."""
@@ -49,7 +51,7 @@ def onnx_session(path: Path, threads: int) -> Any:
 def unit(embeddings: Array) -> Array:
     """Scale each row of float32[n, d] to length 1; a row of zeros stays one."""
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return embeddings / np.maximum(length, np.finfo(np.float32).tiny)
+    return embeddings / np.maximum(length, SMALLEST)
 
 
 def _onnxruntime(directory: Path, threads: int) -> Engine:
