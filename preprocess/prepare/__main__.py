@@ -3,63 +3,88 @@
 import argparse
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 
-from preprocess.prepare import networks, repository
+from preprocess.prepare import forms, networks, repository
 from preprocess.prepare.errors import PreparationError
-from preprocess.prepare.repository import Wanted
+from preprocess.prepare.networks import Source
+from preprocess.prepare.places import HOME
+from preprocess.prepare.repository import DEFAULTS, Wanted
+
+_EPILOG = """
+A run completes the repository: what is prepared stays, what is missing is taken from the default packages.
+  prepare-models                                    everything, by default
+  prepare-models facenet --from 20180402-114759.pb  your own FaceNet: .pb, .meta folder, SavedModel, Keras, ONNX
+  prepare-models arcface --from dir/model --epoch 3 your own ArcFace: dir/model-symbol.json, dir/model-0003.params
+  prepare-models arcface --from w600k_r50.onnx      the same from an ONNX file
+  prepare-models --conf insightface_infer.conf      the checkpoint that a .conf of the original names
+  prepare-models facenet --from default             back to the default
+"""
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     """Reads the command line; exits with 2 and the usage where it makes no sense."""
     parser = argparse.ArgumentParser(
-        prog="prepare-models", description="Fetches, converts and checks the weights that the models serve."
+        prog="prepare-models",
+        description="Fetches, converts and checks the weights that the models serve.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", nargs="?", default="all", choices=("all", "facenet", "arcface", "mtcnn"))
-    parser.add_argument("--repository", type=Path, default=repository.HOME, metavar="DIR")
-    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="your own checkpoint")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="of an MXNet checkpoint")
-    parser.add_argument("--mtcnn", type=Path, metavar="DIR", help="InsightFace's mtcnn-model folder")
+    parser.add_argument("--repository", type=Path, default=HOME, metavar="DIR", help="model repository to complete")
+    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="your own checkpoint, or 'default'")
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="of an MXNet checkpoint (default 0)")
+    parser.add_argument("--conf", type=Path, metavar="FILE", help="take the checkpoint that this .conf names")
+    parser.add_argument("--mtcnn", type=Path, metavar="DIR", help="InsightFace's mtcnn-model folder, or 'default'")
     parser.add_argument("--facenet-engine", choices=("onnxruntime", "tensorflow"))
     parser.add_argument("--arcface-engine", choices=("onnxruntime", "mxnet"))
+    parser.add_argument("--normalisation", choices=("prewhiten", "fixed"), help="of the pictures FaceNet is given")
     options = parser.parse_args(argv)
+    if options.source and options.conf:
+        parser.error("--from and --conf both name a checkpoint; give one of them")
     if options.source and options.network not in ("facenet", "arcface"):
-        parser.error("--from needs the network: prepare-models facenet|arcface --from PATH")
+        parser.error("--from needs to know the network: prepare-models facenet --from PATH, or arcface")
     return options
 
 
 def wanted(options: argparse.Namespace) -> dict[str, Wanted]:
-    """Gives the sources that the command line names, by network."""
-    found = {}
-    if options.source and options.network == "arcface":
-        files = networks.checkpoint_files(options.source, options.epoch)
-        make = partial(networks.arcface_from_checkpoint, options.source, options.epoch)
-        found["arcface"] = Wanted(networks.hashes(files), {"epoch": str(options.epoch)}, make)
+    """Gives what the command line asks of each network; raises PreparationError if a checkpoint is not there."""
+    network, path, epoch = options.network, options.source, options.epoch
+    if options.conf:
+        network, path, epoch = forms.conf(options.conf)
+    sources: dict[str, Source] = {}
+    if path == Path("default"):
+        sources[network] = DEFAULTS[network]()
+    elif path:
+        sources[network] = networks.own_facenet(path) if network == "facenet" else networks.own_arcface(path, epoch)
     if options.mtcnn:
-        folder = options.mtcnn.resolve()
-        make = partial(networks.mtcnn_from_folder, folder)
-        found["mtcnn"] = Wanted(networks.hashes(networks.mtcnn_files(folder)), {}, make)
-    return found
+        default = options.mtcnn == Path("default")
+        sources["mtcnn"] = DEFAULTS["mtcnn"]() if default else networks.own_mtcnn(options.mtcnn.resolve())
+    return {
+        "facenet": Wanted(sources.get("facenet"), options.facenet_engine, options.normalisation),
+        "arcface": Wanted(sources.get("arcface"), options.arcface_engine),
+        "mtcnn": Wanted(sources.get("mtcnn")),
+    }
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; gives the exit status. Every failure is one line on stderr."""
     options = arguments(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that staging folders are removed
-    engines = {"facenet": options.facenet_engine, "arcface": options.arcface_engine}
     try:
-        repository.prepare(options.repository.resolve(), wanted(options), engines, print)
+        repository.prepare(options.repository.resolve(), wanted(options), print)
     except PreparationError as error:
-        print(f"prepare-models: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error), 1)
     except OSError as error:
-        print(f"prepare-models: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return _fail(f"{error.filename or 'writing'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
-        print("prepare-models: stopped; nothing is half written", file=sys.stderr)
-        return 130
+        return _fail("stopped; nothing is half written", 130)
     return 0
+
+
+def _fail(line: str, status: int) -> int:
+    print(f"prepare-models: {line}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

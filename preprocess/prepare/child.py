@@ -3,40 +3,67 @@
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
+import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import ParamSpec, TypeVar
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
 
 from preprocess.prepare.errors import PreparationError
+from preprocess.prepare.places import LOG
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MEMORY = 16 * 2**30
+"""Bytes a child may take: ResNet-100 needs 2 GB; a hostile file that asks for all of them ends the child."""
+
 
 def in_child(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Gives `function(*args, **kwargs)`, computed in a fresh process whose own chatter is not shown.
+    """Gives `function(*args, **kwargs)`, computed in a fresh process whose own chatter goes to LOG.
 
-    Raises what the function raises, and PreparationError when the process is killed (out of memory, a crash
-    inside a framework).
+    PreparationError and OSError come through as they are. Whatever else the frameworks raise about a file
+    becomes a PreparationError of one line, and so does a process that is killed.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_quieten) as pool:
-        try:
-            return pool.submit(function, *args, **kwargs).result()
-        except BrokenProcessPool:
-            raise PreparationError(
-                f"{function.__name__} was killed: the machine is out of memory, or the framework crashed on this file"
-            ) from None
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(sender, function, args, kwargs), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        result: T | Exception = receiver.recv()
+    except EOFError:
+        step = function.__name__.replace("_", " ")
+        raise PreparationError(
+            f"'{step}' was killed: the machine is out of memory, or the framework crashed on this file"
+        ) from None
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
-def _quieten() -> None:
+def _run(sender: Connection, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    # The frameworks write to the descriptors themselves, past Python's sys.stderr.
-    with contextlib.suppress(OSError):
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 1)
-        os.dup2(nothing, 2)
+    log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)  # the frameworks write to the descriptors themselves, past Python's sys.stderr
+    os.dup2(log, 2)
+    try:
+        result = function(*args, **kwargs)
+    except (PreparationError, OSError) as error:
+        result = error
+    except Exception as error:
+        traceback.print_exc()  # into the log
+        lines = str(error).strip().splitlines() or [""]
+        result = PreparationError(f"{type(error).__name__}: {lines[0][:300]}")
+    sender.send(result)
+    sender.close()

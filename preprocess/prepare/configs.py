@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.prepare import storage
+from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.manifest import Entry
 
 FACENET_MODELS = ("facenet", "facenet_embed", "facenet_compare", "facenet_photo")
@@ -34,7 +35,10 @@ def write(repository: Path, entries: dict[str, Entry]) -> None:
     from tritonclient.grpc import model_config_pb2
 
     for path in sorted(repository.glob("*/config.pbtxt")):
-        config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        try:
+            config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        except text_format.ParseError as error:
+            raise PreparationError(f"{path}: {error}") from None
         for key, value in parameters(path.parent.name, entries).items():
             config.parameters[key].string_value = value
         _set_sizes(path.parent.name, config, entries)

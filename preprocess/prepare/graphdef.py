@@ -1,19 +1,16 @@
-"""Brings a frozen TensorFlow graph to FaceNet's canonical form.
+"""Cuts a TensorFlow graph down to a function from pictures to embeddings, without running any of it.
 
-Canonical: `input:0` float32[-1,S,S,3], `embeddings:0` float32[-1,D] of unit length, no `phase_train`, no operator
-that touches anything but its inputs. The functions take and give `tf.compat.v1.GraphDef`; those that need
-TensorFlow import it, so call them in a child process.
+`Graph` is a `tf.compat.v1.GraphDef`, which is a protobuf message: nothing here imports TensorFlow.
 """
 
 import math
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from preprocess.prepare.errors import PreparationError
 
 MAX_NUMBERS = 2**29
-"""Most numbers that a graph's constants may hold together (2 GB, which a GraphDef cannot exceed anyway)."""
+"""Most numbers that a graph's constants may hold together: 2 GB, which a GraphDef cannot exceed anyway."""
 
 _PURE = frozenset(
     """Abs Add AddN AddV2 AvgPool BatchMatMul BatchMatMulV2 BiasAdd Cast Concat ConcatV2 Const Conv2D
@@ -23,113 +20,123 @@ _PURE = frozenset(
     Split SplitV Sqrt Square SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Tanh Tile Transpose
     ZerosLike""".split()
 )
+"""Operators that compute something from their inputs and do nothing else: no file, no network, no state."""
+
+_BOOL = 10  # DT_BOOL in TensorFlow's types.proto
 
 Graph = Any
-"""A `tf.compat.v1.GraphDef`; TensorFlow has no types."""
+Tensor = tuple[str, int]
+"""A node's name and which of its outputs."""
 
 
-def folded(graph: Graph, output: str, fed: str, flag: str = "phase_train") -> Graph:
-    """Gives the part of `graph` between the nodes `fed` and `output` with the boolean placeholder `flag` as False.
+def tensor(text: str) -> Tensor:
+    """Reads a tensor's name as a GraphDef writes it: `conv`, `switch:1` or, for a control edge, `^conv`."""
+    name, _, index = text.removeprefix("^").partition(":")
+    return name, int(index) if index.isdigit() else 0
 
-    `tf.cond` of TensorFlow 1 is Switch and Merge nodes: with the flag known, each Merge has one live input.
-    Control edges only order side effects and are dropped once they have told dead branches from live ones.
+
+def flags(graph: Graph) -> list[str]:
+    """Gives the boolean placeholders: `phase_train`, or what Keras calls its learning phase."""
+    kinds = ("Placeholder", "PlaceholderWithDefault")
+    return [node.name for node in graph.node if node.op in kinds and node.attr["dtype"].type == _BOOL]
+
+
+def evaluating(graph: Graph, fed: str, output: Tensor) -> tuple[Graph, Tensor]:
+    """Gives the part of `graph` between the node `fed` and `output` outside training, and the output's new name.
+
+    Boolean placeholders count as False. `tf.cond` of TensorFlow 1 is Switch and Merge nodes: with its condition
+    known, a Switch passes its data on to one side, the other side is dead, and a Merge has one live input.
+    Control edges only order side effects: they are dropped once they have told dead branches from live ones.
+    Raises PreparationError if the graph is broken or a branch depends on anything else.
     """
     nodes = {node.name: node for node in graph.node}
-    for name in (fed, output):
+    for name in (fed, output[0]):
         if name not in nodes:
             raise PreparationError(f"the graph has no node named {name!r}")
-    dead: set[tuple[str, int]] = set()
-    same: dict[tuple[str, int], tuple[str, int]] = {}  # outputs that are another tensor under a new name
-    false: set[tuple[str, int]] = {(flag, 0)}
+    false = {(name, 0) for name in flags(graph)}
+    dead: set[str] = set()
+    dead_outputs: set[Tensor] = set()
+    same: dict[Tensor, Tensor] = {}  # outputs that are another tensor under a new name
 
-    def resolved(tensor: tuple[str, int]) -> tuple[str, int]:
-        while tensor in same:
-            tensor = same[tensor]
-        return tensor
+    def resolved(source: Tensor) -> Tensor:
+        return same.get(source, source)
 
-    kept: list[Any] = []
-    for node in _sorted(nodes, output, stop={fed, flag}):
-        if node.name in (fed, flag):
-            continue
-        inputs = [resolved(_tensor(source)) for source in node.input if not source.startswith("^")]
-        control = [(source[1:], 0) for source in node.input if source.startswith("^")]
-        controls = [tensor for tensor in map(resolved, control)]
-        first = (node.name, 0)
-        if node.op in ("Merge", "RefMerge"):
-            live = [tensor for tensor in inputs if tensor not in dead]
-            if len(live) != 1:
-                raise PreparationError(f"the branches at {node.name!r} do not depend on {flag!r} alone")
-            same[first] = live[0]
-            continue
-        if any(tensor in dead for tensor in inputs) or any(tensor in dead for tensor in controls):
-            dead |= {(node.name, index) for index in range(8)}
-        elif node.op in ("Switch", "RefSwitch"):
-            if inputs[1] not in false:
-                raise PreparationError(f"the switch {node.name!r} does not depend on {flag!r}")
-            same[first] = inputs[0]
-            dead.add((node.name, 1))
-        elif node.op == "Identity" and inputs[0] in false:
-            same[first] = inputs[0]
-        else:
-            copy = type(node)()
-            copy.CopyFrom(node)
-            del copy.input[:]
-            copy.input.extend(name if index == 0 else f"{name}:{index}" for name, index in inputs)
-            kept.append(copy)
-    if resolved((output, 0)) in dead:
-        raise PreparationError(f"{output!r} is only computed when {flag!r} is True")
+    def is_dead(source: Tensor) -> bool:
+        return source[0] in dead or source in dead_outputs
+
     result = type(graph)()
     result.versions.CopyFrom(graph.versions)
-    result.node.append(nodes[fed])
-    result.node.extend(kept)
-    if resolved((output, 0)) != (output, 0):
-        name, index = resolved((output, 0))
-        final = result.node.add(op="Identity", name=output, input=[f"{name}:{index}"])
-        final.attr["T"].type = 1
-    return _reachable(result, output)
+    for node in _ordered(nodes, output[0], stop={fed} | {name for name, _ in false}):
+        inputs = [resolved(tensor(source)) for source in node.input if not source.startswith("^")]
+        control = [resolved(tensor(source)) for source in node.input if source.startswith("^")]
+        if node.name == fed:
+            entry = result.node.add(op="Placeholder", name=fed)
+            entry.attr["dtype"].CopyFrom(node.attr["dtype"] if node.op == "Placeholder" else node.attr["T"])
+            shapes = node.attr["_output_shapes"].list.shape
+            entry.attr["shape"].shape.CopyFrom(shapes[0] if shapes else node.attr["shape"].shape)
+        elif (node.name, 0) in false:
+            constant = result.node.add(op="Const", name=node.name)
+            constant.attr["dtype"].type = constant.attr["value"].tensor.dtype = _BOOL
+            constant.attr["value"].tensor.bool_val.append(False)
+        elif node.op in ("Merge", "RefMerge"):
+            live = [source for source in inputs if not is_dead(source)]
+            if len(live) > 1:
+                raise PreparationError(f"the branches that meet at {node.name!r} depend on more than {flags(graph)}")
+            if live:
+                same[node.name, 0] = live[0]
+            else:
+                dead.add(node.name)
+        elif any(map(is_dead, inputs)) or any(map(is_dead, control)):
+            dead.add(node.name)
+        elif node.op in ("Switch", "RefSwitch"):
+            if len(inputs) != 2 or inputs[1] not in false:
+                raise PreparationError(f"the branch at {node.name!r} depends on more than {flags(graph)}")
+            same[node.name, 0] = inputs[0]
+            dead_outputs.add((node.name, 1))
+        elif node.op == "Identity" and len(inputs) == 1:
+            same[node.name, 0] = inputs[0]
+        else:
+            copy = result.node.add(op=node.op, name=node.name)
+            copy.input.extend(name if index == 0 else f"{name}:{index}" for name, index in inputs)
+            for key, value in node.attr.items():
+                if not key.startswith("_"):  # hints to schedulers, and colocation with nodes that are gone
+                    copy.attr[key].CopyFrom(value)
+    if is_dead(resolved(output)):
+        raise PreparationError(f"{output[0]!r} is only computed in training")
+    return _reaching(result, resolved(output)[0], fed), resolved(output)
 
 
-def _tensor(text: str) -> tuple[str, int]:
-    name, _, index = text.partition(":")
-    return name, int(index or 0)
-
-
-def _sorted(nodes: dict[str, Any], output: str, stop: set[str]) -> Iterable[Any]:
+def _ordered(nodes: dict[str, Any], output: str, stop: set[str]) -> Iterator[Any]:
     """Gives the nodes that `output` needs, each after its inputs, not looking behind those in `stop`."""
-    state: dict[str, int] = {}
-    stack = [(output, False)]
+    begun: set[str] = set()
+    done: set[str] = set()
+    stack = [output]
     while stack:
-        name, done = stack.pop()
-        if done:
-            state[name] = 2
-            yield nodes[name]
-            continue
-        if state.get(name) == 1:
-            raise PreparationError(f"the graph runs in a circle at {name!r}")
-        if name in state:
-            continue
+        name = stack[-1]
         if name not in nodes:
             raise PreparationError(f"the graph lacks the node {name!r}")
-        state[name] = 1
-        stack.append((name, True))
-        if name not in stop:
-            sources = {_tensor(source.lstrip("^"))[0] for source in nodes[name].input}
-            stack.extend((source, False) for source in sorted(sources) if state.get(source) != 2)
-    return
+        sources = set() if name in stop else {tensor(source)[0] for source in nodes[name].input}
+        waiting = sorted(sources - done)
+        if name in done or not waiting:
+            stack.pop()
+            if name not in done:
+                done.add(name)
+                yield nodes[name]
+        elif name in begun:
+            raise PreparationError(f"the graph runs in a circle at {name!r}")
+        else:
+            begun.add(name)
+            stack.extend(waiting)
 
 
-def _reachable(graph: Graph, output: str) -> Graph:
+def _reaching(graph: Graph, output: str, fed: str) -> Graph:
     nodes = {node.name: node for node in graph.node}
-    seen, queue = {output}, deque([output])
-    while queue:
-        for source in nodes[queue.popleft()].input:
-            if (name := _tensor(source)[0]) not in seen:
-                seen.add(name)
-                queue.append(name)
-    result = type(graph)()
-    result.versions.CopyFrom(graph.versions)
-    result.node.extend(node for node in graph.node if node.name in seen)
-    return result
+    kept = {node.name for node in _ordered(nodes, output, stop={fed})}
+    if fed not in kept:
+        raise PreparationError(f"{output!r} does not depend on {fed!r}")
+    for node in [node for node in graph.node if node.name not in kept]:
+        graph.node.remove(node)
+    return graph
 
 
 def check_pure(graph: Graph) -> None:
@@ -139,37 +146,34 @@ def check_pure(graph: Graph) -> None:
         raise PreparationError(f"the graph uses operators that are not accepted: {', '.join(foreign)}")
     numbers = 0
     for node in graph.node:
-        if node.op == "Const":
-            dimensions = [dimension.size for dimension in node.attr["value"].tensor.tensor_shape.dim]
-            if any(size < 0 for size in dimensions):
-                raise PreparationError(f"the constant {node.name!r} has a negative size")
-            numbers += math.prod(dimensions)
+        if node.op != "Const":  # asking a protobuf map for a key would put it there
+            continue
+        sizes = [dimension.size for dimension in node.attr["value"].tensor.tensor_shape.dim]
+        if any(size < 0 for size in sizes):
+            raise PreparationError(f"the constant {node.name!r} has a negative size")
+        numbers += math.prod(sizes)
     if numbers > MAX_NUMBERS:
         raise PreparationError(f"the graph's constants claim {numbers} numbers; {MAX_NUMBERS} at most are accepted")
 
 
-def batched(graph: Graph, fed: str, size: int) -> Graph:
-    """Gives the graph with `fed` as a placeholder float32[-1,size,size,3] and reshapes that keep the batch free."""
-    import tensorflow as tf
+def the_input(graph: Graph) -> str:
+    """Gives the node that takes the pictures: `input`, or else the only float placeholder."""
+    names: list[str] = [node.name for node in graph.node if node.op == "Placeholder" and node.attr["dtype"].type == 1]
+    if any(node.name == "input" for node in graph.node):
+        return "input"
+    if len(names) != 1:
+        raise PreparationError(
+            f"the graph has no node 'input' and {len(names)} float placeholders: which takes pictures?"
+        )
+    return names[0]
 
-    result = type(graph)()
-    result.CopyFrom(graph)
-    entry = next(node for node in result.node if node.name == fed)
-    fixed = entry.attr["shape"].shape.dim[0].size if entry.op == "Placeholder" and entry.attr["shape"].shape.dim else -1
-    entry.Clear()
-    entry.name, entry.op = fed, "Placeholder"
-    entry.attr["dtype"].type = tf.float32.as_datatype_enum
-    entry.attr["shape"].shape.CopyFrom(tf.TensorShape([fixed if fixed > 0 else None, size, size, 3]).as_proto())
-    if fixed > 0:
-        with tf.Graph().as_default() as whole:
-            tf.import_graph_def(result, name="")
-        for node in list(result.node):
-            shape = whole.get_operation_by_name(node.name).outputs[0].shape
-            if node.op == "Reshape" and shape.rank and shape[0] == fixed and shape.is_fully_defined():
-                constant = result.node.add(op="Const", name=f"{node.name}/any_batch")
-                constant.attr["dtype"].type = tf.int32.as_datatype_enum
-                constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto([-1, *shape[1:]], tf.int32))
-                node.input[1] = constant.name
-                node.attr["Tshape"].type = tf.int32.as_datatype_enum
-        entry.attr["shape"].shape.dim[0].size = -1
-    return result
+
+def the_output(graph: Graph) -> Tensor:
+    """Gives the tensor that holds the embeddings: `embeddings`, or else that of the only node nobody uses."""
+    used = {tensor(source)[0] for node in graph.node for source in node.input}
+    ends = [node.name for node in graph.node if node.name not in used and node.op not in ("Const", "NoOp", "Assert")]
+    if any(node.name == "embeddings" for node in graph.node):
+        return "embeddings", 0
+    if len(ends) != 1:
+        raise PreparationError(f"the graph has no node 'embeddings' and {len(ends)} ends: which gives the embeddings?")
+    return ends[0], 0

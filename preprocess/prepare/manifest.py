@@ -8,8 +8,8 @@ from pathlib import Path
 
 from preprocess.prepare import storage
 
-FORM = 1
-"""Raised when a preparation writes different files from the same source: an older repository is done again."""
+FORM = 2
+"""Raised when a preparation writes other files from the same source: what an older one wrote is done again."""
 
 NETWORKS = ("facenet", "arcface", "mtcnn")
 
@@ -18,21 +18,20 @@ NETWORKS = ("facenet", "arcface", "mtcnn")
 class Entry:
     """One prepared network."""
 
+    form: int
     source: str
-    """For people: the package and file, or the file names, that the weights came from."""
+    """For people: the package, or the name of the file or folder, that the weights came from."""
     sources: dict[str, str]
     """SHA-256 of every source file, by file name."""
-    options: dict[str, str]
-    """What else decided the result (for instance the epoch)."""
     files: dict[str, str]
     """SHA-256 of every file written, by its path in the repository."""
     engines: list[str]
     """Engines that can run it; the first is the default."""
     engine: str
     preprocessing: str
-    """Name of the preprocessing the network is fed with: part of the embedding's identity."""
+    """Name of what is done to a picture before the network sees it: part of the embedding's identity."""
     input_size: int
-    """Side of the square picture the network takes."""
+    """Side of the square picture the network takes; 0 for any."""
     embedding_size: int
     """How many numbers it gives for a face; 0 for a detector."""
     largest_difference: float
@@ -47,18 +46,18 @@ class Entry:
     def intact(self, repository: Path) -> bool:
         """Tells whether every file it wrote is there, unchanged."""
         paths = {repository / name: digest for name, digest in self.files.items()}
-        return all(path.is_file() and storage.sha256(path) == digest for path, digest in paths.items())
+        return self.form == FORM and all(
+            path.is_file() and storage.sha256(path) == digest for path, digest in paths.items()
+        )
 
 
 def read(repository: Path) -> dict[str, Entry]:
-    """Gives the prepared networks by name; nothing if the manifest is absent, broken or of another form."""
+    """Gives the prepared networks by name; nothing if the manifest is absent or broken."""
+    fields = [field.name for field in dataclasses.fields(Entry)]
     try:
-        manifest = json.loads((repository / "manifest.json").read_text())
-        if manifest["form"] != FORM:
-            return {}
-        fields = [field.name for field in dataclasses.fields(Entry)]
-        return {name: Entry(**{key: written[key] for key in fields}) for name, written in manifest["networks"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        networks = json.loads((repository / "manifest.json").read_text())["networks"]
+        return {name: Entry(**{key: networks[name][key] for key in fields}) for name in NETWORKS if name in networks}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 
@@ -67,4 +66,4 @@ def write(repository: Path, entries: dict[str, Entry]) -> None:
     networks = {
         name: {**dataclasses.asdict(entry), "weights_sha256": entry.weights_sha256} for name, entry in entries.items()
     }
-    storage.write(repository / "manifest.json", json.dumps({"form": FORM, "networks": networks}, indent=2) + "\n")
+    storage.write(repository / "manifest.json", json.dumps({"networks": networks}, indent=2) + "\n")

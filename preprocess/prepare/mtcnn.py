@@ -119,14 +119,13 @@ def _upright_dense(kernel: Array, channels: int) -> Array:
     return kernel.reshape(side, side, channels, -1).transpose(3, 2, 1, 0).reshape(kernel.shape[1], -1)
 
 
-def from_mxnet(name: str, folder: Path) -> onnx.ModelProto:
-    """Gives pnet, rnet, onet or lnet from InsightFace's `mtcnn-model` folder."""
-    prefix = MXNET_NAMES[name]
-    network = mxnet_network.read(folder / f"{prefix}-symbol.json", folder / f"{prefix}-0001.params")
+def from_mxnet(name: str, symbol: Path, params: Path) -> onnx.ModelProto:
+    """Gives pnet, rnet, onet or lnet from its two files in InsightFace's `mtcnn-model` folder."""
+    network = mxnet_network.read(symbol, params)
     try:
         return _canonical(name, _taking_rgb(network))
     except PreparationError as error:
-        raise PreparationError(f"{folder / prefix}: {error}") from None
+        raise PreparationError(f"{symbol}: {error}") from None
 
 
 def _taking_rgb(network: Network) -> Network:
@@ -172,34 +171,36 @@ def _width(output: onnx.ValueInfoProto) -> int:
     return int(dimensions[1].dim_value) if len(dimensions) > 1 else 0
 
 
-def write_keras(name: str, data: bytes, folder: Path) -> float:
-    """Writes `<name>.onnx` from the package's file; gives its largest difference from that network.
+def write_keras(folder: Path) -> dict[str, float]:
+    """Writes `<name>.onnx` from the package's `<name>.source.onnx` in `folder`, for the three networks.
 
-    Raises PreparationError if the two disagree.
+    Gives each one's largest difference from the file it came from; raises PreparationError if they disagree.
     """
-    source = folder / f"{name}.source.onnx"
-    source.write_bytes(data)
-    target = folder / f"{name}.onnx"
-    target.write_bytes(from_keras(name, onnx.load_from_string(data)).SerializeToString())
-    pictures = _pictures(name)
-    reference = [_upright(output) for output in native.onnxruntime(source, pictures.transpose(0, 3, 2, 1))]
-    if name == "onet":  # the file gives regression, landmarks, probabilities
-        reference = [reference[1], reference[0], reference[2]]
-    return _compared(name, target, pictures, reference)
+    differences = {}
+    for name in _KERAS:
+        source = folder / f"{name}.source.onnx"
+        (folder / f"{name}.onnx").write_bytes(from_keras(name, onnx.load(source)).SerializeToString())
+        pictures = _pictures(name)
+        reference = [_upright(output) for output in native.onnxruntime(source, pictures.transpose(0, 3, 2, 1))]
+        if name == "onet":  # the file gives regression, landmarks, probabilities
+            reference = [reference[1], reference[0], reference[2]]
+        differences[name] = _compared(name, folder, pictures, reference)
+    return differences
 
 
-def write_mxnet(name: str, folder: Path, target_folder: Path) -> float:
-    """Writes `<name>.onnx` from InsightFace's folder; gives its largest difference from MXNet. For a child.
+def write_mxnet(files: dict[str, tuple[Path, Path]], folder: Path) -> dict[str, float]:
+    """Writes `<name>.onnx` from the symbol and params files given by name. For a child process.
 
-    Raises PreparationError if the two disagree.
+    Gives each one's largest difference from MXNet; raises PreparationError if they disagree.
     """
-    target = target_folder / f"{name}.onnx"
-    target.write_bytes(from_mxnet(name, folder).SerializeToString())
-    pictures = _pictures(name)
-    patches = pictures.reshape(len(pictures), -1, 3, *pictures.shape[2:])
-    prefix = folder / MXNET_NAMES[name]
-    symbol, params = (prefix.with_name(prefix.name + end) for end in ("-symbol.json", "-0001.params"))
-    return _compared(name, target, pictures, native.mxnet(symbol, params, patches[:, :, ::-1].reshape(pictures.shape)))
+    differences = {}
+    for name, (symbol, params) in files.items():
+        (folder / f"{name}.onnx").write_bytes(from_mxnet(name, symbol, params).SerializeToString())
+        pictures = _pictures(name)
+        patches = pictures.reshape(len(pictures), -1, 3, *pictures.shape[2:])
+        reference = native.mxnet(symbol, params, patches[:, :, ::-1].reshape(pictures.shape))
+        differences[name] = _compared(name, folder, pictures, reference)
+    return differences
 
 
 def _pictures(name: str) -> Array:
@@ -212,9 +213,10 @@ def _upright(output: Array) -> Array:
     return output.transpose(0, 3, 2, 1) if output.ndim == 4 else output
 
 
-def _compared(name: str, target: Path, pictures: Array, reference: list[Array]) -> float:
+def _compared(name: str, folder: Path, pictures: Array, reference: list[Array]) -> float:
     largest = 0.0
-    for ours, made, expected in zip(_OUTPUTS[name], native.onnxruntime(target, pictures), reference, strict=True):
+    outputs = native.onnxruntime(folder / f"{name}.onnx", pictures)
+    for ours, made, expected in zip(_OUTPUTS[name], outputs, reference, strict=True):
         if ours == "prob":
             expected = expected[:, 1:2] if name == "pnet" else expected[:, 1]
         largest = max(largest, float(np.abs(made - expected).max()))

@@ -40,12 +40,12 @@ def tensorflow(graph: Path, faces: Array) -> Array:
     return result
 
 
-def onnxruntime(model: Path, data: Array) -> list[Array]:
-    """Runs an ONNX model with one input; gives its outputs."""
+def onnxruntime(model: Path, data: Array, output: str | None = None) -> list[Array]:
+    """Runs an ONNX model with one input; gives its outputs, or the one that is named."""
     import onnxruntime as ort
 
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    outputs: list[Array] = session.run(None, {session.get_inputs()[0].name: data})
+    outputs: list[Array] = session.run([output] if output else None, {session.get_inputs()[0].name: data})
     return outputs
 
 

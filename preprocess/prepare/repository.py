@@ -1,97 +1,118 @@
 """Brings a model repository to completion: decides what is to be done, does it, and writes it down."""
 
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from preprocess.prepare import configs, manifest, networks, storage
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.manifest import Entry
-from preprocess.prepare.networks import Prepared, Step
+from preprocess.prepare.networks import Source
+from preprocess.prepare.places import CACHE, HOME, LOG, PACKAGES
+from preprocess.prepare.progress import Progress
 
-ROOT = Path(__file__).parents[2]
-HOME = ROOT / "model_repository"
-"""The repository that holds the models' definitions."""
-CACHE = ROOT / ".cache"
+DEFAULTS: dict[str, Callable[[], Source]] = {
+    "facenet": networks.default_facenet,
+    "arcface": networks.default_arcface,
+    "mtcnn": networks.default_mtcnn,
+}
 
-Maker = Callable[[Path, Step], Prepared]
-"""Prepares one network in a staging folder."""
-
-_DEFINITIONS = ("config.pbtxt", "1/model.py")
+_DEFINITIONS = ("config.pbtxt", "1/model.py", "1/.gitkeep")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A network's source as asked for: its files' hashes tell whether it is in the repository already."""
+    """What a command line asks of one network; None leaves a thing as it is."""
 
-    sources: dict[str, str]
-    options: dict[str, str]
-    make: Maker
-
-
-DEFAULTS: dict[str, Maker] = {
-    "facenet": partial(networks.default_facenet, CACHE / "packages"),
-    "arcface": partial(networks.default_arcface, CACHE / "packages"),
-    "mtcnn": partial(networks.default_mtcnn, CACHE / "packages"),
-}
+    source: Source | None = None
+    engine: str | None = None
+    preprocessing: str | None = None
 
 
-def prepare(repository: Path, wanted: dict[str, Wanted], engines: dict[str, str], say: Callable[[str], None]) -> None:
-    """Completes `repository`: what is wanted is prepared, the rest kept or else taken from HOME or the packages.
+def prepare(repository: Path, wanted: dict[str, Wanted], say: Callable[[str], None]) -> None:
+    """Completes `repository`: what is wanted is prepared, the rest kept, or else taken from HOME or the packages.
 
-    `say` is told one line for each network. Raises PreparationError; whatever was placed before stays whole.
+    `say` is told one line for each network. Raises PreparationError; what was placed before it stays whole.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
-    with storage.locked(CACHE / "prepare.lock"):
+    with storage.locked(CACHE / "prepare.lock", lambda: say("waiting for another preparation to finish")):
+        _tidy()
         if repository != HOME:
             _copy_definitions(repository)
         before = manifest.read(repository)
-        entries = {name: entry for name, entry in before.items() if entry.intact(repository)}
+        entries = dict(before)
         for name in manifest.NETWORKS:
-            entries[name], line = _complete(repository, name, entries.get(name), wanted.get(name))
-            if engine := engines.get(name):
-                entries[name] = _with_engine(name, entries[name], engine)
+            wish = wanted.get(name, Wanted())
+            entry, line = _complete(repository, name, before.get(name), wish.source)
+            entries[name] = _with_settings(name, entry, wish)
             manifest.write(repository, entries)
             configs.write(repository, entries)
             if old := before.get(name):
-                for file in set(old.files) - set(entries[name].files):  # such as a landmark network given up
+                for file in set(old.files) - set(entry.files):  # such as a landmark network given up
                     (repository / file).unlink(missing_ok=True)
             say(f"{name}: {line}")
 
 
-def _complete(repository: Path, name: str, entry: Entry | None, wanted: Wanted | None) -> tuple[Entry, str]:
-    if entry and (wanted is None or (entry.sources, entry.options) == (wanted.sources, wanted.options)):
-        return entry, f"already prepared from {entry.source}"
-    if wanted is None and repository != HOME:
+def _complete(repository: Path, name: str, entry: Entry | None, source: Source | None) -> tuple[Entry, str]:
+    """Gives the network's entry once its files are in place, and what was done in words."""
+    if entry and (source is None or source.hashes == entry.sources):
+        if entry.intact(repository):
+            return entry, f"already prepared from {entry.source}"
+        if source is None and entry.sources != DEFAULTS[name]().hashes:
+            option = f"--mtcnn {entry.source}" if name == "mtcnn" else f"{name} --from .../{entry.source}"
+            raise PreparationError(
+                f"{name} was prepared from {entry.source} and its files have changed since; "
+                f"prepare it again (prepare-models {option}), or with 'default' in place of the path"
+            )
+    if source is None and repository != HOME:
         home = manifest.read(HOME).get(name)
         if home and home.intact(HOME):
             storage.place({repository / file: HOME / file for file in home.files})
             return home, f"taken from {HOME.name} ({home.source})"
-    make = wanted.make if wanted else DEFAULTS[name]
-    with (
-        tempfile.TemporaryDirectory(prefix="prepare-", dir=CACHE) as work,
-        tqdm(desc=name, bar_format="{desc}: {postfix} ({elapsed})", disable=None, leave=False) as bar,
-    ):
-        prepared = make(Path(work), bar.set_postfix_str)
-        entry = prepared.entry(wanted.options if wanted else {})
-        storage.place({repository / file: staged for file, staged in prepared.staged.items()})
-    return entry, f"prepared from {entry.source}; ONNX differs by {entry.largest_difference:.1e}"
+    source = source or DEFAULTS[name]()
+    with tempfile.TemporaryDirectory(prefix="prepare-", dir=CACHE) as work, Progress(name) as progress:
+        entry = _made(repository, source, Path(work), progress)
+    return entry, f"prepared from {entry.source} (native and served differ by {entry.largest_difference:.0e})"
 
 
-def _with_engine(name: str, entry: Entry, engine: str) -> Entry:
-    if engine not in entry.engines:
+def _made(repository: Path, source: Source, work: Path, progress: Progress) -> Entry:
+    prepared = source.make(work, progress)
+    files = {name: storage.sha256(path) for name, path in prepared.staged.items()}
+    storage.place({repository / name: path for name, path in prepared.staged.items()})
+    return Entry(
+        form=manifest.FORM,
+        source=source.description,
+        sources=source.hashes,
+        files=files,
+        engines=prepared.engines,
+        engine=prepared.engines[0],
+        preprocessing=prepared.preprocessing,
+        input_size=prepared.input_size,
+        embedding_size=prepared.embedding_size,
+        largest_difference=prepared.largest_difference,
+    )
+
+
+def _with_settings(name: str, entry: Entry, wish: Wanted) -> Entry:
+    if wish.engine and wish.engine not in entry.engines:
         raise PreparationError(f"{name} prepared from {entry.source} runs with {' or '.join(entry.engines)} only")
-    return dataclasses.replace(entry, engine=engine)
+    return dataclasses.replace(
+        entry, engine=wish.engine or entry.engine, preprocessing=wish.preprocessing or entry.preprocessing
+    )
+
+
+def _tidy() -> None:
+    """Removes what a killed preparation left behind, and the last one's log."""
+    LOG.unlink(missing_ok=True)
+    for folder in (*CACHE.glob("prepare-*/"), *PACKAGES.glob("download-*/")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy_definitions(repository: Path) -> None:
     for model in sorted(path.parent for path in HOME.glob("*/config.pbtxt")):
-        (repository / model.name / "1").mkdir(parents=True, exist_ok=True)
         for name in _DEFINITIONS:
             if (model / name).is_file():
                 storage.write(repository / model.name / name, (model / name).read_text())

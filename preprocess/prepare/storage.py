@@ -5,10 +5,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-
-from preprocess.prepare.errors import PreparationError
 
 _PART = ".part"
 
@@ -70,12 +68,12 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`; refuses at once when another preparation holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Holds the lock file `path`; calls `waiting` once if somebody else holds it, and waits for them."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PreparationError("another preparation is running; try again when it has finished") from None
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
