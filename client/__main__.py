@@ -1,24 +1,38 @@
-"""`python -m client <command>`: each command is a module with a docstring, add_arguments(parser) and run(args)."""
+"""One command line for the server, its request makers and its users."""
 
 import argparse
 import importlib
 import sys
 
+# Each command is a module with a docstring, add_arguments(parser) and run(args) -> exit status.
 COMMANDS = {
-    "gateway": "client.gateway",
-    "perf": "client.perf",
-    "serve": "client.serve",
+    "serve": ("client.serve", "run Triton and the gateway together"),
+    "gateway": ("client.gateway", "run the gateway before a Triton that already runs"),
+    "gen_example_json": ("client.gen_example_json", "pack pictures of faces into test.json for /service"),
+    "gen_img_json": ("client.gen_img_json", "find the face in each photo and pack them into test.json"),
+    "perf": ("client.perf", "load a model with perf_analyzer"),
 }
 
 
 def main(argv: list[str]) -> int:
     """Import the chosen command only, and run it; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m client", description=__doc__)
-    parser.add_argument("command", choices=COMMANDS)
-    command = importlib.import_module(COMMANDS[parser.parse_args(argv[:1]).command])
-    parser = argparse.ArgumentParser(prog=f"python -m client {argv[0]}", description=command.__doc__)
+    parser = _parser("python -m client", __doc__)
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    parser.epilog = "\n".join(["commands:", *lines, "", "python -m client <command> --help shows what each takes."])
+    parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below")
+    module, _ = COMMANDS[parser.parse_args(argv[:1]).command]
+    command = importlib.import_module(module)
+    parser = _parser(f"python -m client {argv[0]}", command.__doc__)
     command.add_arguments(parser)
     return int(command.run(parser.parse_args(argv[1:])))
+
+
+def _parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser that prints a module's docstring as it is written, examples and all."""
+    return argparse.ArgumentParser(
+        prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 if __name__ == "__main__":

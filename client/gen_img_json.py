@@ -1,0 +1,58 @@
+"""Find the best face of each photo, cut it out with a margin and pack it into test.json, the body that /service takes.
+
+Example: python -m client gen_img_json --image_files a.jpg b.jpg
+         curl -X POST http://127.0.0.1:8080/service -T test.json
+
+A photo without a face is named and left out, as the original did; the exit status then is 1.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client import gen_example_json
+from client.gen_example_json import OUTPUT, Unreadable, body, read
+from preprocess import facenet, mtcnn, networks
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "model_repository" / "face_detect" / "1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    gen_example_json.add_arguments(parser)
+    parser.add_argument(
+        "--margin", type=int, default=facenet.MARGIN, help="pixels around the face, half on each side (%(default)s)"
+    )
+    parser.add_argument("--gpu_memory_fraction", type=float, help="taken for the original's sake; nothing here uses it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write test.json; 1 where a photo cannot be read or shows no face."""
+    if not (WEIGHTS / "onet.onnx").is_file():
+        print("gen_img_json: the detector's weights are not here; run scripts/prepare-models", file=sys.stderr)
+        return 1
+    try:
+        photos = [read(path) for path in args.image_files]
+    except Unreadable as error:
+        print(f"gen_img_json: {error}", file=sys.stderr)
+        return 1
+    detector = networks.load(WEIGHTS, threads=os.cpu_count() or 1)
+    crops = [face(photo, detector, args.margin) for photo in photos]
+    for path, crop in zip(args.image_files, crops, strict=True):
+        if crop is None:
+            print(f"gen_img_json: {path}: no face found, left out", file=sys.stderr)
+    found = [facenet.resize(crop, args.image_size) for crop in crops if crop is not None]
+    if not found:
+        print(f"gen_img_json: no face to write, {OUTPUT} is left as it was", file=sys.stderr)
+        return 1
+    OUTPUT.write_text(body(found))
+    return 0 if len(found) == len(crops) else 1
+
+
+def face(photo: NDArray[np.uint8], detector: mtcnn.Networks, margin: int) -> NDArray[np.uint8] | None:
+    """The face of best score cut out of uint8[height, width, 3] RGB with its margin; None where there is no face."""
+    boxes = mtcnn.detect(photo, detector, mtcnn.Options()).boxes
+    return facenet.crop(photo, boxes[0, :4], margin) if len(boxes) else None
