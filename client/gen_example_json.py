@@ -63,7 +63,7 @@ def read(path: Path) -> NDArray[np.uint8]:
 
 
 def body(faces: Sequence[NDArray[np.uint8]]) -> str:
-    """The JSON text, its keys in the original's order: uint8[height, width, 3] faces as PNG in base64, and their count."""
+    """The JSON text, its keys in the original's order: faces uint8[height, width, 3] as PNG in base64, their count."""
     return json.dumps({"images": [base64.b64encode(_png(face)).decode() for face in faces], "cnt": len(faces)})
 
 
