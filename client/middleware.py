@@ -6,6 +6,7 @@ and for the log `status`, `code`, `bytes_in`, `bytes_out`.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -36,6 +37,7 @@ from .settings import Settings
 
 logger = logging.getLogger("client")
 
+LINGER_SECONDS = 2.0
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -84,15 +86,32 @@ class Errors:
                 place = place.tb_next
             where = f"{place.tb_frame.f_code.co_name}:{place.tb_lineno}" if place else "?"
             logger.error("unexpected %s in %s", type(error).__name__, where)
+            error.__traceback__ = None
             await self._answer(Internal("internal", "the server failed; try again"), scope, receive, send)
 
     async def _answer(self, error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
+        # Its frames hold the body and the connection, in a cycle that only the collector would end.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         state = scope["state"]
         state["code"] = error.code
         if isinstance(error, ClientGone):
             state["status"] = error.status
         elif not state["status"]:
             await errors.response(error, scope["path"], state["request_id"])(scope, receive, send)
+            if isinstance(error, TooLarge | UnsupportedMedia) and "expect" not in Headers(scope=scope):
+                await _linger(receive)
+
+
+async def _linger(receive: Receive) -> None:
+    """Drop what still comes of a refused body, for a while: closing at once would reset the connection, and a caller
+    who is busy sending would never read why."""
+
+    async def drop() -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(drop(), LINGER_SECONDS)
 
 
 def _from_starlette(error: HTTPException) -> ServiceError:
@@ -113,14 +132,14 @@ class Head:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         lines = [len(name) + len(value) for name, value in scope["headers"]]
         headers = Headers(scope=scope)
-        hosts = len(headers.getlist("host"))
+        hosts = headers.getlist("host")  # granian adds an empty one where there is none
         if len(scope["raw_path"]) + len(scope["query_string"]) > self.most_of_a_line:
             raise AddressTooLong("address_too_long", f"the address has more than {self.most_of_a_line} bytes", CLOSE)
         if sum(lines) > self.most or max(lines, default=0) > self.most_of_a_line:
             raise HeadTooLarge(
                 "headers_too_large", f"headers may have {self.most} bytes, a line {self.most_of_a_line}", CLOSE
             )
-        if hosts > 1 or (hosts == 0 and scope["http_version"] != "1.0"):
+        if len(hosts) > 1 or (not any(hosts) and scope["http_version"] == "1.1"):
             raise BadRequest("host", "send exactly one Host header", CLOSE)
         if headers.getlist("transfer-encoding") not in ([], ["chunked"]):
             raise BadRequest("transfer_encoding", "the only Transfer-Encoding here is chunked", CLOSE)
@@ -159,6 +178,7 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.most = settings.max_body_bytes
+        self.most_parts = settings.max_body_parts
         self.most_held = settings.max_bodies_bytes
         self.held = 0
 
@@ -166,9 +186,14 @@ class BodyLimit:
         if int(Headers(scope=scope).get("content-length", 0)) > self.most:
             raise self._too_large()
         state = scope["state"]
+        parts = 0
 
         async def counted() -> Message:
+            nonlocal parts
             message = await receive()
+            parts += 1
+            if parts > self.most_parts:
+                raise BadRequest("body_in_crumbs", f"the body came in more than {self.most_parts} parts", CLOSE)
             size = len(message.get("body", b""))
             state["bytes_in"] += size
             self.held += size

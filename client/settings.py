@@ -40,6 +40,7 @@ class Settings:
 
     # what a request may hold
     max_body_bytes: int = setting(16 * MIB, 1024, 1024 * MIB)
+    max_body_parts: int = setting(16 * 1024, 1024, 1024 * 1024)  # as they arrive: chunks or packets
     max_image_bytes: int = setting(8 * MIB, 1024, 1024 * MIB)
     max_images: int = setting(32, 1, 32)  # the largest batch of the models
     max_json_values: int = setting(10_000, 100, 1_000_000)
