@@ -15,8 +15,6 @@ Array = NDArray[np.float32]
 Engine = Callable[[Array], Array]
 """float32[n, ...] -> float32[n, d], one row an item; n may differ from call to call."""
 
-SMALLEST = float(np.finfo(np.float32).tiny)  # looked up before an engine turns denormal numbers off
-
 
 def cores() -> int:
     """Cores that the engines may use together: FACE_CORES, or all this process may run on."""
@@ -44,14 +42,13 @@ def onnx_session(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return onnxruntime.InferenceSession(str(_prepared(path)), options, providers=["CPUExecutionProvider"])
 
 
 def unit(embeddings: Array) -> Array:
     """Scale each row of float32[n, d] to length 1; a row of zeros stays one."""
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return embeddings / np.maximum(length, SMALLEST)
+    return embeddings / np.maximum(length, np.finfo(np.float32).tiny)
 
 
 def _onnxruntime(directory: Path, threads: int) -> Engine:

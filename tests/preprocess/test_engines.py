@@ -29,6 +29,7 @@ def test_the_cores_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engines.cores() >= 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of MXNet 1.9.1 and TensorFlow
 @pytest.mark.parametrize(
     ("model", "native", "shape"),
     [("facenet", "tensorflow", (160, 160, 3)), ("arcface", "mxnet", (3, 112, 112))],
