@@ -31,7 +31,7 @@ CHANNEL_ARGS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 PROBE_EVERY_SECONDS = 1.0
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 1.5
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
 
@@ -68,7 +68,8 @@ class Replica:
             self.up = up
             self.probed.set()
             # A timer rather than wait_for, which before Python 3.12 may lose the cancellation that ends this loop.
-            timer = asyncio.get_running_loop().call_later(PROBE_EVERY_SECONDS, self._poked.set)
+            pause = 0.0 if self._silent == 1 else PROBE_EVERY_SECONDS
+            timer = asyncio.get_running_loop().call_later(pause, self._poked.set)
             try:
                 await self._poked.wait()
             finally:
