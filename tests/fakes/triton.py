@@ -182,6 +182,12 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelReady(self, request, context):
         return service_pb2.ModelReadyResponse(ready=self.ready and request.name not in self.not_ready)
 
+    async def ModelConfig(self, request, context):
+        response = service_pb2.ModelConfigResponse()
+        response.config.name = request.name
+        response.config.parameters["EMBEDDING_ID"].string_value = f"{request.name}-fake"
+        return response
+
     async def ModelInfer(self, request, context):
         call = _read(request, context)
         self.calls.append(call)

@@ -1,0 +1,208 @@
+"""The Python client: photos in, numpy arrays out, over gRPC to Triton.
+
+    from client import FaceClient
+    with FaceClient("127.0.0.1:8001") as faces:
+        print(faces.embed(open("photo.jpg", "rb").read()).embeddings)
+
+`AsyncFaceClient` is the same for asyncio. Failures raise ServiceError (client/errors.py) with a stable `code`.
+A call is repeated while the server is busy or away, until its time is over: every model is a function of its input.
+"""
+
+import asyncio
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .contract import MODELS
+from .errors import Busy
+from .faces import Comparison, EmbeddedCrops, EmbeddedFaces, Faces, Network, Photo, compared, detected, embedded, encode
+from .identity import embedding_id
+from .thresholds import THRESHOLDS
+from .triton import Parameters, Triton, images
+
+DEFAULT_URL = "127.0.0.1:8001"
+ADDRESS = re.compile(r"[^\s,/]+:\d{1,5}")
+TIMEOUT_SECONDS = 30.0
+MAX_BATCH = 32  # crops in one request, as the models take
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.1, 2.0  # between two tries; each is twice the one before
+
+logging.getLogger("client").addHandler(logging.NullHandler())  # a library stays silent unless asked
+Result = TypeVar("Result")
+
+
+class AsyncFaceClient:
+    """Faces and their embeddings from a running server. Use it within one event loop, as `async with` or then `close`.
+
+    url: Triton's gRPC address, host:port; several, with commas between, share the calls
+    timeout_seconds: for each call, its repetitions included
+
+    A photo is an encoded JPEG, PNG, WebP or BMP of at most 8 MiB, or pixels uint8[height, width, 3] in RGB.
+    `parameters` are the models' own: apply_exif, min_face_size, threshold_pnet, threshold_rnet, threshold_onet, factor.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        if not all(ADDRESS.fullmatch(address.strip()) for address in url.split(",")):
+            raise ValueError(f"{url!r} is not Triton's gRPC address; give host:port, such as {DEFAULT_URL}")
+        self.url, self.timeout_seconds = url, timeout_seconds
+        self._triton: asyncio.Future[Triton] | None = None
+        self._ids: dict[Network, str] = {}
+
+    async def ready(self) -> bool:
+        """Whether the server and all of its models can answer now."""
+        return (await self._connected()).ready()
+
+    async def detect(self, photo: Photo, parameters: Parameters | None = None) -> Faces:
+        """Every face of a photo."""
+        return detected(await self._ask("face_detect", np.array([encode(photo)], np.object_), parameters))
+
+    async def embed(
+        self, photo: Photo, model: Network = "facenet", parameters: Parameters | None = None
+    ) -> EmbeddedFaces:
+        """The best 32 faces of a photo and their embeddings."""
+        return embedded(await self._ask(f"{model}_photo", np.array([encode(photo)], np.object_), parameters))
+
+    async def compare(self, first: Photo, second: Photo, model: Network = "facenet") -> Comparison:
+        """The distance between the best faces of two photos, and whether it is small enough for one person."""
+        faces = await asyncio.gather(self.embed(first, model), self.embed(second, model))
+        return compared(*faces, THRESHOLDS.get(await self.embedding_id(model)))
+
+    async def embed_crops(self, crops: Sequence[Photo], model: Network = "facenet") -> EmbeddedCrops:
+        """Embeddings of faces that are already cut out, as UAI's services take them."""
+        embeddings, found = [], []
+        for start in range(0, len(crops), MAX_BATCH):
+            batch = images(*(encode(crop) for crop in crops[start : start + MAX_BATCH]))
+            outputs = await self._ask(f"{model}_embed", batch)
+            embeddings.append(outputs["EMBEDDING"].astype(np.float32))
+            found.append(outputs.get("FOUND", np.ones((len(batch), 1))).astype(np.bool_)[:, 0])
+        if not crops:
+            return EmbeddedCrops(np.empty((0, 0), np.float32), np.empty(0, np.bool_))
+        return EmbeddedCrops(np.concatenate(embeddings), np.concatenate(found))
+
+    async def compare_crops(self, first: Photo, second: Photo) -> float:
+        """The distance of two faces that are already cut out, by FaceNet, as UAI's FaceCompareModel."""
+        outputs = await self._ask("facenet_compare", images(encode(first), encode(second)))
+        return float(outputs["DISTANCE"].astype(np.float32)[0])
+
+    async def embedding_id(self, model: Network = "facenet") -> str:
+        """Which weights and preprocessing embed: embeddings of two identities must not be compared."""
+        if model not in self._ids:
+            self._ids[model] = await embedding_id(self.url, model, self.timeout_seconds)
+        return self._ids[model]
+
+    async def close(self) -> None:
+        """Let go of the connection; another call opens a new one."""
+        if self._triton is not None:
+            triton, self._triton = await self._triton, None
+            await triton.close()
+
+    async def __aenter__(self) -> "AsyncFaceClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _connected(self) -> Triton:
+        if self._triton is None:
+            self._triton = asyncio.ensure_future(_connect(self.url))
+        return await asyncio.shield(self._triton)
+
+    async def _ask(
+        self, model: str, pictures: NDArray[np.generic], parameters: Parameters | None = None
+    ) -> Mapping[str, NDArray[np.generic]]:
+        deadline = time.monotonic() + self.timeout_seconds
+        triton = await self._connected()
+        attempt = 0
+        while True:
+            try:
+                return await triton.infer(
+                    model, {"IMAGE": pictures}, tuple(MODELS[model].outputs), deadline, parameters
+                )
+            except Busy:
+                wait = pause(attempt)
+                if time.monotonic() + wait >= deadline:
+                    raise
+            await asyncio.sleep(wait)
+            attempt += 1
+
+
+async def _connect(url: str) -> Triton:
+    triton = Triton(url)
+    await triton.start()
+    return triton
+
+
+def pause(attempt: int) -> float:
+    """Seconds before the next try: longer each time, and by chance, so that many clients do not come back at once."""
+    return random.uniform(0.5, 1) * float(min(FIRST_PAUSE_SECONDS * 2**attempt, LAST_PAUSE_SECONDS))
+
+
+class FaceClient:
+    """AsyncFaceClient for programs without an event loop; threads may share it. Use it as `with`, or then `close`."""
+
+    def __init__(self, url: str = DEFAULT_URL, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._client = AsyncFaceClient(url, timeout_seconds)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="FaceClient", daemon=True)
+        self._thread.start()
+
+    def ready(self) -> bool:
+        """Whether the server and all of its models can answer now."""
+        return self._run(self._client.ready())
+
+    def detect(self, photo: Photo, parameters: Parameters | None = None) -> Faces:
+        """Every face of a photo."""
+        return self._run(self._client.detect(photo, parameters))
+
+    def embed(self, photo: Photo, model: Network = "facenet", parameters: Parameters | None = None) -> EmbeddedFaces:
+        """The best 32 faces of a photo and their embeddings."""
+        return self._run(self._client.embed(photo, model, parameters))
+
+    def compare(self, first: Photo, second: Photo, model: Network = "facenet") -> Comparison:
+        """The distance between the best faces of two photos, and whether it is small enough for one person."""
+        return self._run(self._client.compare(first, second, model))
+
+    def embed_crops(self, crops: Sequence[Photo], model: Network = "facenet") -> EmbeddedCrops:
+        """Embeddings of faces that are already cut out, as UAI's services take them."""
+        return self._run(self._client.embed_crops(crops, model))
+
+    def compare_crops(self, first: Photo, second: Photo) -> float:
+        """The distance of two faces that are already cut out, by FaceNet, as UAI's FaceCompareModel."""
+        return self._run(self._client.compare_crops(first, second))
+
+    def embedding_id(self, model: Network = "facenet") -> str:
+        """Which weights and preprocessing embed: embeddings of two identities must not be compared."""
+        return self._run(self._client.embedding_id(model))
+
+    def close(self) -> None:
+        """End the connection and its thread; the client cannot be used again."""
+        if not self._loop.is_closed():
+            self._run(self._client.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def __enter__(self) -> "FaceClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result()
+        except BaseException:  # Ctrl-C too must not leave the call running
+            running.cancel()
+            raise

@@ -1,0 +1,174 @@
+"""The Python client, against a Triton with scripted answers and against the real one."""
+
+import asyncio
+import io
+import subprocess
+import sys
+import time
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from client import AsyncFaceClient, FaceClient, ServiceError, face_client
+from tests.conftest import PROJECT
+from tests.fakes.triton import embedding_of, fails, sleeps
+
+
+@pytest.fixture
+def client(fake):
+    with FaceClient(fake.url, timeout_seconds=10) as client:
+        yield client
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_importing_the_package_imports_no_grpc():
+    program = "import sys, client; sys.exit('grpc' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=PROJECT).returncode == 0
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    import client
+
+    with pytest.raises(AttributeError, match="no attribute 'FaceClients'"):
+        _ = client.FaceClients
+
+
+@pytest.mark.parametrize("model", ["facenet", "arcface"])
+def test_a_photo_is_sent_to_the_photo_model(client, fake, model):
+    found = client.embed(b"photo", model, {"apply_exif": False})
+    assert np.array_equal(found.embeddings, embedding_of(b"photo")[None])
+    assert fake.calls[-1].model == f"{model}_photo"
+    assert fake.calls[-1].parameters["apply_exif"] is False
+
+
+def test_more_crops_than_a_batch_come_back_in_their_order(client, fake):
+    crops = [b"crop %d" % number for number in range(70)]
+    found = client.embed_crops(crops)
+    assert np.array_equal(found.embeddings, [embedding_of(crop) for crop in crops])
+    assert found.found.all()
+    assert [len(call.inputs["IMAGE"]) for call in fake.calls] == [32, 32, 6]
+
+
+def test_no_crops_need_no_server():
+    with FaceClient("127.0.0.1:1", timeout_seconds=0.1) as client:
+        assert len(client.embed_crops([]).embeddings) == 0
+
+
+def test_a_crop_in_which_arcface_sees_no_face_is_marked(client, fake):
+    fake.script(
+        "arcface_embed",
+        lambda call: {"EMBEDDING": np.zeros((2, 192), np.float32), "FOUND": np.array([[True], [False]])},
+    )
+    assert client.embed_crops([b"a", b"b"], "arcface").found.tolist() == [True, False]
+
+
+def test_a_busy_server_is_asked_again(client, fake):
+    answers = iter([fails(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")] * 2)
+    default = fake._scripts["face_detect"]
+    fake.script("face_detect", lambda call: next(answers, default)(call))
+    assert len(client.detect(b"photo").boxes) == 1
+    assert len(fake.calls) == 3
+
+
+def test_a_bad_picture_is_not_asked_for_again(client, fake):
+    fake.script("face_detect", fails(grpc.StatusCode.INVALID_ARGUMENT, "image_format: not a picture"))
+    with pytest.raises(ServiceError) as failure:
+        client.detect(b"photo")
+    assert failure.value.code == "image_format"
+    assert len(fake.calls) == 1
+
+
+def test_a_call_ends_at_its_timeout(fake):
+    fake.script("face_detect", sleeps(5))
+    with FaceClient(fake.url, timeout_seconds=0.5) as client:
+        begun = time.monotonic()
+        with pytest.raises(ServiceError) as failure:
+            client.detect(b"photo")
+        assert failure.value.code == "deadline_exceeded"
+        assert time.monotonic() - begun < 2
+
+
+def test_a_server_that_is_away_is_busy_until_the_timeout():
+    with FaceClient("127.0.0.1:1", timeout_seconds=0.5) as client:
+        assert not client.ready()
+        with pytest.raises(ServiceError) as failure:
+            client.detect(b"photo")
+        assert failure.value.code == "triton_unavailable"
+
+
+def test_pauses_grow_to_a_limit():
+    pauses = [face_client.pause(attempt) for attempt in range(20)]
+    assert 0.05 <= pauses[0] <= 0.1
+    assert all(1 <= pause <= 2 for pause in pauses[5:])
+
+
+@pytest.mark.parametrize("url", ["", "localhost", "http://127.0.0.1:8000", "127.0.0.1:8001,"])
+def test_an_address_of_another_form_is_refused(url):
+    with pytest.raises(ValueError, match="is not Triton's gRPC address; give host:port"):
+        AsyncFaceClient(url)
+
+
+def test_the_identity_is_asked_for_once(client):
+    assert client.embedding_id("arcface") == "arcface-fake"
+    assert client.embedding_id("arcface") == "arcface-fake"
+
+
+def test_threads_share_a_client(client):
+    from concurrent.futures import ThreadPoolExecutor
+
+    photos = [b"photo %d" % number for number in range(64)]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(client.embed, photos))
+    assert all(
+        np.array_equal(faces.embeddings[0], embedding_of(photo)) for faces, photo in zip(found, photos, strict=True)
+    )
+
+
+def test_a_closed_client_may_be_closed_again(fake):
+    client = FaceClient(fake.url)
+    client.detect(b"photo")
+    client.close()
+    client.close()
+
+
+def test_calls_of_one_event_loop_run_side_by_side(fake):
+    fake.script("face_detect", sleeps(0.3))
+
+    async def ask():
+        async with AsyncFaceClient(fake.url) as client:
+            await asyncio.gather(*(client.detect(b"photo") for _ in range(10)))
+
+    begun = time.monotonic()
+    asyncio.run(ask())
+    assert time.monotonic() - begun < 2
+
+
+def test_a_program_that_does_not_close_its_client_ends_quietly(fake):
+    program = f"from client import FaceClient; print(FaceClient({fake.url!r}).detect(b'photo').boxes.shape)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(1, 5)\n", "")
+
+
+def test_the_real_server_finds_and_compares_a_face(server):
+    turned = np.ascontiguousarray(astronaut()[:, ::-1])
+    with FaceClient(server.grpc) as client:
+        faces = client.embed(png(astronaut()))
+        assert faces.embeddings.shape == (len(faces.boxes), 512)
+        assert np.linalg.norm(faces.embeddings, axis=1) == pytest.approx(np.ones(len(faces.boxes)), abs=1e-5)
+        assert np.array_equal(client.detect(astronaut()).boxes[0], faces.boxes[0])
+        for model in ("facenet", "arcface"):
+            assert client.embedding_id(model).startswith(model)
+            assert client.compare(astronaut(), turned, model).distance < 0.8
+        crop = astronaut()[60:200, 165:285]
+        assert client.compare_crops(crop, crop) == pytest.approx(0, abs=1e-3)
+        assert len(client.detect(np.zeros((200, 200, 3), np.uint8)).boxes) == 0
