@@ -4,6 +4,7 @@ The wheel's Python API is not used; only its server, Python backend and librarie
 """
 
 import contextlib
+import ctypes
 import importlib.util
 import os
 import secrets
@@ -20,6 +21,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXIT_SECONDS = 10  # for requests in flight when the server is told to stop
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 ADMIN_APIS = "shared-memory,model-repository,trace,logging"  # closed: each would let a client read or change the server
 
 
@@ -49,6 +51,7 @@ class EmbeddedTriton:
         """Start the process and return at once; `wait_ready` tells when models can answer."""
         if not self.repository.is_dir():
             raise LaunchError(f"there is no model repository {self.repository}")
+        _sweep_regions()
         self.log.parent.mkdir(exist_ok=True)
         self.log.unlink(missing_ok=True)
         self.runtime = Path(tempfile.mkdtemp(prefix="face-triton-"))
@@ -58,6 +61,7 @@ class EmbeddedTriton:
             env=_environment(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
+            preexec_fn=die_with_parent,
         )
 
     def wait_ready(self, seconds: float) -> None:
@@ -80,12 +84,12 @@ class EmbeddedTriton:
             return bool(answer.status == 200)
         return False
 
-    def stop(self) -> None:
-        """Let requests in flight finish, then end the server, its stubs and their shared memory."""
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End the server, its stubs and their shared memory; SIGTERM lets requests in flight finish first."""
         if self.process is None:
             return
         if self.alive():
-            self.process.terminate()
+            self.process.send_signal(how)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(EXIT_SECONDS + 5)
         with contextlib.suppress(ProcessLookupError):
@@ -99,7 +103,11 @@ class EmbeddedTriton:
     def _last_error(self) -> str:
         """What Triton said last of a model that failed to load."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.is_file() else []
-        told = [line.split("] ", 1)[1].strip('"').split(r"\n")[0] for line in lines if "failed to load" in line and "] " in line]
+        told = [
+            line.split("] ", 1)[1].strip('"').split(r"\n")[0]
+            for line in lines
+            if "failed to load" in line and "] " in line
+        ]
         return told[-1] if told else "no reason given"
 
     def _command(self) -> list[str]:
@@ -126,6 +134,19 @@ class EmbeddedTriton:
             "--metrics-address=127.0.0.1",
             f"--metrics-port={self.ports.metrics}",
         ]
+
+
+def die_with_parent() -> None:
+    """In a new process, before it becomes a server: be ended by the kernel when the launcher is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _sweep_regions() -> None:
+    """Remove shared memory of servers whose launcher was killed: its process id is in their names."""
+    for region in Path("/dev/shm").glob("face_*_*"):
+        owner = region.name.split("_")[1]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            region.unlink(missing_ok=True)
 
 
 def _wheel() -> Path:

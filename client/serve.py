@@ -1,21 +1,15 @@
 """`python -m client serve`: the embedded tritonserver and the gateway before it, together."""
 
 import argparse
-import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from types import FrameType
 
 from client.embedded import PROJECT, EmbeddedTriton, LaunchError, Ports
-
-READY_SECONDS = 180  # for Triton to load every model
-GATEWAY_SECONDS = 20
+from client.supervisor import Gateway, start, supervise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,37 +29,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; 1 where something cannot start or stops by itself."""
+    """Serve until SIGINT or SIGTERM; 1 where something cannot start."""
     ports = Ports(args.triton_http_port, args.triton_grpc_port, args.triton_metrics_port)
     triton = EmbeddedTriton(args.repository, ports)
-    gateway: subprocess.Popen[bytes] | None = None
+    gateway = Gateway(args.port, f"127.0.0.1:{ports.grpc}")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _require_free(args.port, ports.http, ports.grpc, ports.metrics)
         _require_prepared(args.repository)
         print("Loading the models ...", flush=True)
-        triton.start()
-        triton.wait_ready(READY_SECONDS)
-        gateway = _start_gateway(args.port, ports)
+        start(triton, gateway)
         print(_welcome(args.port, ports), flush=True)
-        while triton.alive() and gateway.poll() is None:
-            time.sleep(0.2)
-        raise LaunchError("tritonserver stopped by itself" if not triton.alive() else "the gateway stopped by itself")
+        supervise(triton, gateway)
     except LaunchError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopping ...", flush=True)
-        return 0
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
-        if gateway is not None and gateway.poll() is None:
-            gateway.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                gateway.wait(15)
-            gateway.kill()
-            gateway.wait()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not leave half of it running
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        gateway.stop()
         triton.stop()
+    return 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -85,19 +71,6 @@ def _require_free(*ports: int) -> None:
 def _require_prepared(repository: Path) -> None:
     if not (repository / "manifest.json").is_file():
         raise LaunchError(f"{repository} is not prepared; run scripts/prepare-models --repository {repository}")
-
-
-def _start_gateway(port: int, ports: Ports) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "FACE_PORT": str(port), "FACE_TRITON_URL": f"127.0.0.1:{ports.grpc}"}
-    gateway = subprocess.Popen([sys.executable, "-m", "client", "gateway"], env=environment, start_new_session=True)
-    url = f"http://127.0.0.1:{port}/health/ready"
-    deadline = time.monotonic() + GATEWAY_SECONDS
-    while time.monotonic() < deadline and gateway.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):
-            return gateway
-        time.sleep(0.05)
-    gateway.kill()
-    raise LaunchError("the gateway did not start; its last lines are above")
 
 
 def _welcome(port: int, ports: Ports) -> str:

@@ -1,0 +1,81 @@
+"""Questions with known answers, one for each process behind Triton.
+
+Triton 2.51 calls a model ready whose Python process has died or hangs, so readiness asks the models themselves. The
+picture is 24x24 pixels of a gradient: it costs each network one small run and the detector next to nothing.
+"""
+
+import asyncio
+import struct
+from enum import Enum
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+Array = npt.NDArray[np.generic]
+
+SIDE = 24  # pixels
+TOLERANCE = 1e-3  # between two answers of one model, on numbers of about 1
+
+
+class Health(Enum):
+    """What an answer says of its model."""
+
+    WELL = "well"
+    SILENT = "silent"  # no answer in time: it hangs, or it is very busy
+    FAILING = "failing"
+
+
+def gradient() -> bytes:
+    """A picture made of nothing but this code: BMP, 24 bits a pixel, rows from the bottom up."""
+    pixels = np.indices((SIDE, SIDE)).sum(axis=0)[..., None] * np.array([5, 4, 3])
+    data: bytes = pixels.astype(np.uint8).tobytes()  # SIDE * 3 is a multiple of four, so rows need no padding
+    header = struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 24, 0, len(data), 0, 0, 0, 0)
+    return struct.pack("<2sIHHI", b"BM", 14 + len(header) + len(data), 0, 0, 14 + len(header)) + header + data
+
+
+PICTURE = gradient()
+# Together these models run every Python process: model, input, shape, and the output that must never change.
+QUESTIONS: dict[str, tuple[str, Array, str]] = {
+    "facenet_embed": ("IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING"),
+    "arcface_embed": ("IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING"),
+    "face_detect": ("IMAGE", np.array([PICTURE], np.object_), "BOXES"),
+    "face_crops": ("IMAGE", np.array([PICTURE], np.object_), "BOXES"),
+    "face_distance": ("EMBEDDING", np.eye(2, 512, dtype=np.float32), "DISTANCE"),
+}
+
+
+class Canary:
+    """Asks all questions of one Triton, and holds later answers against the first ones."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Array] = {"face_distance": np.array([np.sqrt(2)], np.float32)}
+
+    async def ask(self, client: InferenceServerClient, seconds: float) -> dict[str, Health]:
+        """The health of each model, after at most `seconds`."""
+        answers = await asyncio.gather(*(self._ask(client, model, seconds) for model in QUESTIONS))
+        return dict(zip(QUESTIONS, answers, strict=True))
+
+    async def _ask(self, client: InferenceServerClient, model: str, seconds: float) -> Health:
+        name, array, output = QUESTIONS[model]
+        question = InferInput(name, list(array.shape), "BYTES" if array.dtype == np.object_ else "FP32")
+        question.set_data_from_numpy(array)
+        try:
+            wanted = [InferRequestedOutput(output)]
+            result = await client.infer(model, [question], outputs=wanted, client_timeout=seconds)
+        except InferenceServerException as error:
+            return _judge(error)
+        answer = result.as_numpy(output)
+        known = self._known.setdefault(model, answer)
+        same = answer.shape == known.shape and bool(np.all(np.abs(answer - known) < TOLERANCE))
+        return Health.WELL if same else Health.FAILING
+
+
+def _judge(error: InferenceServerException) -> Health:
+    if error.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED):
+        return Health.SILENT
+    busy = "maximum queue size" in error.message() or "timeout expired" in error.message()
+    return Health.WELL if busy else Health.FAILING  # a full queue is served by somebody
