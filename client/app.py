@@ -11,7 +11,7 @@ from .errors import NotFound
 from .keys import ApiKey, read_keys
 from .metrics import Metrics, Observe
 from .middleware import BodyLimit, Concurrency, Deadline, Errors, Head, RequestId, UntilGone, WholeBody
-from .services import SERVICES, answer_by_body
+from .services import SERVICES, service_for
 from .settings import Settings
 from .triton import Triton
 from .uai_config import main_class
@@ -32,11 +32,9 @@ class Gateway:
         """The UAI routes: the answer is bare text, as the original's was."""
         state = scope["state"]
         name = scope["path_params"].get("name", self.default_class)
-        if name is None:
-            text = await answer_by_body(self.triton, state["body"], self.settings, state["deadline"])
-        else:
-            pictures = SERVICES[name].parse(state["body"], self.settings)
-            text = await SERVICES[name].answer(self.triton, pictures, state["deadline"])
+        service = SERVICES[name] if name else service_for(state["body"])
+        pictures = service.parse(state.pop("body"), self.settings)  # the body itself is needed no longer
+        text = await service.answer(self.triton, pictures, state["deadline"])
         await HTMLResponse(text)(scope, receive, send)
 
     async def hello(self, request: Request) -> Response:

@@ -155,19 +155,20 @@ class Deadline:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["deadline"] = time.monotonic() + self.seconds
-        waiting = False
+        waiting = whole = False
 
         async def watched() -> Message:
-            nonlocal waiting
-            waiting = True
+            nonlocal waiting, whole
+            waiting = not whole
             message = await receive()
-            waiting = bool(message.get("more_body"))
+            whole = whole or not message.get("more_body")
+            waiting = False
             return message
 
         try:
             await asyncio.wait_for(self.app(scope, watched, send), self.seconds)
         except asyncio.TimeoutError:
-            if waiting and "body" not in scope["state"]:
+            if waiting:
                 raise RequestTimeout("request_timeout", f"the body took over {self.seconds:g} s", CLOSE) from None
             raise DeadlineExceeded("deadline_exceeded", "no answer in time; try again") from None
 

@@ -89,6 +89,10 @@ async def embed_rows(triton: Triton, pictures: Pictures, deadline: float) -> str
     return wire.embeddings_json(await embed(triton, pictures, deadline))
 
 
+async def compare_or_embed(triton: Triton, pictures: Pictures, deadline: float) -> str:
+    return await (compare if len(pictures) > 1 else embed_rows)(triton, pictures, deadline)
+
+
 async def embed_flat(triton: Triton, pictures: Pictures, deadline: float) -> str:
     return wire.embedding_json(await embed(triton, pictures, deadline))
 
@@ -118,12 +122,12 @@ SERVICES = {
 }
 
 
-async def answer_by_body(triton: Triton, body: bytes, settings: Settings, deadline: float) -> str:
+BY_COUNT = Service(wire.parse_images_of_likely_key, compare_or_embed)
+
+
+def service_for(body: bytes) -> Service:
     """Without a configured class the body decides: a picture, JSON with one image, or JSON with more."""
-    if wire.looks_like_a_picture(body):
-        return await arcface(triton, wire.parse_picture(body, settings), deadline)
-    pictures = wire.parse_images_of_likely_key(body, settings)
-    return await (compare if len(pictures) > 1 else embed_rows)(triton, pictures, deadline)
+    return SERVICES["InsightFaceModel"] if wire.looks_like_a_picture(body) else BY_COUNT
 
 
 def _one(picture: bytes) -> npt.NDArray[np.object_]:

@@ -170,6 +170,21 @@ def test_more_than_may_be_in_flight_is_refused_fast(fake):
         assert gateway.post("/service", body_of(A, B)).status == 200
 
 
+def test_as_many_connections_as_may_be_and_one_more(fake):
+    """One more waits in the kernel's queue until another ends; here they end by saying nothing for a second."""
+    with LiveGateway(fake.url, FACE_MAX_CONNECTIONS=16, FACE_HEADER_SECONDS=1) as gateway:
+        time.sleep(0.1)
+        silent = [gateway.connect() for _ in range(15)]
+        start = time.monotonic()
+        assert gateway.request("GET", "/health/live").status == 200
+        assert time.monotonic() - start < 0.5
+        silent.append(gateway.connect())
+        assert gateway.request("GET", "/health/live").status == 200
+        assert time.monotonic() - start > 0.5
+        for connection in silent:
+            connection.close()
+
+
 def test_slow_bodies_hold_no_slot(fake):
     with LiveGateway(fake.url, FACE_MAX_IN_FLIGHT=1) as gateway:
         slow = [gateway.connect() for _ in range(10)]

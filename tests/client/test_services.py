@@ -8,7 +8,7 @@ import pytest
 
 from client import wire
 from client.errors import BadPicture, BadRequest, BadUpstream, TooLarge
-from client.services import SERVICES, answer_by_body
+from client.services import SERVICES, service_for
 from client.settings import Settings
 from client.triton import Triton
 from tests.client.live import body_of
@@ -28,9 +28,8 @@ def ask(fake, name, body, seconds=5.0):
         await triton.start()
         deadline = time.monotonic() + seconds
         try:
-            if name is None:
-                return await answer_by_body(triton, body, SETTINGS, deadline)
-            return await SERVICES[name].answer(triton, SERVICES[name].parse(body, SETTINGS), deadline)
+            service = SERVICES[name] if name else service_for(body)
+            return await service.answer(triton, service.parse(body, SETTINGS), deadline)
         finally:
             await triton.close()
 

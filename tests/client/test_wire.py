@@ -134,6 +134,13 @@ def test_row12_a_picture_of_the_largest_size_but_not_one_byte_more():
         wire.parse_picture(largest + b"x", SETTINGS)
 
 
+def test_as_many_values_as_may_be_and_one_more():
+    most = SETTINGS.max_json_values
+    assert wire.parse_images(body_of(A, more=[0] * most), SETTINGS) == (A,)
+    with pytest.raises(TooLarge, match="json_too_many_values"):
+        wire.parse_images(body_of(A, more=[0] * (most + 1)), SETTINGS)
+
+
 def test_row13_extra_keys_are_ignored():
     assert wire.parse_images(body_of(A, imgs=["x"], note="y", cnt=2), SETTINGS) == (A,)
 
