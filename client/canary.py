@@ -6,6 +6,7 @@ picture is 24x24 pixels of a gradient: it costs each network one small run and t
 
 import asyncio
 import struct
+from dataclasses import dataclass
 from enum import Enum
 
 import grpc
@@ -38,13 +39,32 @@ def gradient() -> bytes:
 
 
 PICTURE = gradient()
-# Together these models run every Python process: model, input, shape, and the output that must never change.
-QUESTIONS: dict[str, tuple[str, Array, str]] = {
-    "facenet_embed": ("IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING"),
-    "arcface_embed": ("IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING"),
-    "face_detect": ("IMAGE", np.array([PICTURE], np.object_), "BOXES"),
-    "face_crops": ("IMAGE", np.array([PICTURE], np.object_), "BOXES"),
-    "face_distance": ("EMBEDDING", np.eye(2, 512, dtype=np.float32), "DISTANCE"),
+REQUEST_ID = "canary"
+
+
+@dataclass(frozen=True)
+class Question:
+    """An input, the output that must never change, and the models whose answers to callers prove the same."""
+
+    name: str
+    array: Array
+    output: str
+    proved_by: frozenset[str]
+
+
+# Together these models run every Python process.
+QUESTIONS = {
+    "facenet_embed": Question(
+        "IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING", frozenset({"facenet_embed", "facenet_compare"})
+    ),
+    "arcface_embed": Question("IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING", frozenset({"arcface_embed"})),
+    "face_detect": Question("IMAGE", np.array([PICTURE], np.object_), "BOXES", frozenset({"face_detect"})),
+    "face_crops": Question(
+        "IMAGE", np.array([PICTURE], np.object_), "BOXES", frozenset({"facenet_photo", "arcface_photo"})
+    ),
+    "face_distance": Question(
+        "EMBEDDING", np.eye(2, 512, dtype=np.float32), "DISTANCE", frozenset({"face_distance", "facenet_compare"})
+    ),
 }
 
 
@@ -60,15 +80,16 @@ class Canary:
         return dict(zip(QUESTIONS, answers, strict=True))
 
     async def _ask(self, client: InferenceServerClient, model: str, seconds: float) -> Health:
-        name, array, output = QUESTIONS[model]
-        question = InferInput(name, list(array.shape), "BYTES" if array.dtype == np.object_ else "FP32")
-        question.set_data_from_numpy(array)
+        question = QUESTIONS[model]
+        datatype = "BYTES" if question.array.dtype == np.object_ else "FP32"
+        tensor = InferInput(question.name, list(question.array.shape), datatype)
+        tensor.set_data_from_numpy(question.array)
+        wanted = [InferRequestedOutput(question.output)]
         try:
-            wanted = [InferRequestedOutput(output)]
-            result = await client.infer(model, [question], outputs=wanted, client_timeout=seconds)
+            result = await client.infer(model, [tensor], outputs=wanted, client_timeout=seconds, request_id=REQUEST_ID)
         except InferenceServerException as error:
             return _judge(error)
-        answer = result.as_numpy(output)
+        answer = result.as_numpy(question.output)
         known = self._known.setdefault(model, answer)
         same = answer.shape == known.shape and bool(np.all(np.abs(answer - known) < TOLERANCE))
         return Health.WELL if same else Health.FAILING

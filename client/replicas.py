@@ -7,13 +7,16 @@ because gRPC's sees only broken connections: a Triton that hangs keeps its conne
 import asyncio
 import contextlib
 import logging
+import math
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 import grpc
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from .canary import QUESTIONS, Canary, Health
 from .contract import MODELS
 
 logger = logging.getLogger("client.replicas")
@@ -31,6 +34,8 @@ CHANNEL_ARGS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 PROBE_EVERY_SECONDS = 1.0
+CANARY_EVERY_SECONDS = 2.0
+CANARY_SECONDS = 2.5
 PROBE_SECONDS = 1.5
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
@@ -39,8 +44,12 @@ RESOLVE_EVERY_SECONDS = 5.0
 class Replica:
     """One Triton, by its address, and whether it can answer."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, canary: Canary) -> None:
         self.address = address
+        self.answered: dict[str, float] = {}  # when each model last answered a caller, by time.monotonic()
+        self._canary = canary
+        self._questioned = -CANARY_EVERY_SECONDS
+        self._ill: set[str] = set()
         self.client = InferenceServerClient(address, channel_args=CHANNEL_ARGS)
         self.up = False
         self.in_flight = 0
@@ -76,7 +85,7 @@ class Replica:
                 timer.cancel()
 
     async def _probe(self) -> bool:
-        """Whether it and every model of the contract say that they can answer."""
+        """Whether it and every model of the contract say that they can answer, and do."""
         asked = [self.client.is_server_ready(client_timeout=PROBE_SECONDS)]
         asked += [self.client.is_model_ready(model, client_timeout=PROBE_SECONDS) for model in MODELS]
         answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -84,7 +93,27 @@ class Replica:
         self._silent = self._silent + 1 if silent else 0
         if silent and self._silent < SILENT_PROBES:
             return self.up
-        return all(answer is True for answer in answers)
+        return all(answer is True for answer in answers) and not await self._ill_models()
+
+    async def _ill_models(self) -> set[str]:
+        """Models that give no answer or a wrong one, asked now and then. Answers to callers prove a busy model well."""
+        asked = time.monotonic()
+        if asked - self._questioned < CANARY_EVERY_SECONDS:
+            return self._ill
+        health = await self._canary.ask(self.client, CANARY_SECONDS)
+        busy = {model for model, question in QUESTIONS.items() if self._answered_since(asked, question.proved_by)}
+        self._questioned = time.monotonic()
+        self._ill = {
+            model
+            for model, found in health.items()
+            if found is Health.FAILING or (found is Health.SILENT and model not in busy)
+        }
+        if self._ill:
+            logger.warning("Triton at %s does not answer for %s", self.address, ", ".join(sorted(self._ill)))
+        return self._ill
+
+    def _answered_since(self, moment: float, models: frozenset[str]) -> bool:
+        return any(self.answered.get(model, -math.inf) > moment for model in models)
 
 
 def _timed_out(error: InferenceServerException) -> bool:
@@ -98,6 +127,7 @@ class Replicas:
         self._urls = [url.strip().removeprefix("dns:///") for url in urls.split(",") if url.strip()]
         self._resolve = resolve or addresses_of
         self._replicas: dict[str, Replica] = {}
+        self._canary = Canary()  # one for all: replicas whose answers differ serve different weights
         self._turn = 0
         self._resolving: asyncio.Future[None] | None = None
 
@@ -140,7 +170,7 @@ class Replicas:
                 logger.warning("cannot resolve %s", url)
                 return
         for address in set(found) - set(self._replicas):
-            self._replicas[address] = Replica(address)
+            self._replicas[address] = Replica(address, self._canary)
         for address in set(self._replicas) - set(found):
             await self._replicas.pop(address).close()
 

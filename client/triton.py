@@ -145,7 +145,7 @@ async def _ask(replica: Replica, call: Call) -> InferResult:
         raise DeadlineExceeded(*TOO_LATE)
     replica.in_flight += 1
     try:
-        return await replica.client.infer(
+        result = await replica.client.infer(
             call.model,
             call.inputs,
             outputs=call.outputs,
@@ -153,6 +153,8 @@ async def _ask(replica: Replica, call: Call) -> InferResult:
             client_timeout=seconds,
             parameters=call.parameters,
         )
+        replica.answered[call.model] = time.monotonic()
+        return result
     except InferenceServerException:
         replica.poke()
         raise

@@ -273,3 +273,14 @@ def test_addresses_of_a_host():
     assert addresses_of("[::1]:8001") == ["[::1]:8001"]
     with contextlib.suppress(OSError):
         assert "127.0.0.1:8001" in addresses_of("localhost:8001")
+
+
+def test_a_model_that_calls_itself_ready_but_gives_no_answer_is_a_replica_that_is_not(pair):
+    async def main(triton):
+        pair[0].ill.add("face_crops")
+        pair[1].ready = False
+        await until(lambda: not triton.ready())
+        pair[0].ill.clear()
+        await until(triton.ready)
+
+    with_triton(both(pair), main)
