@@ -17,7 +17,6 @@ from PIL import Image
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / "shared"
-START_SECONDS = 180
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,17 @@ def server(repository: Path) -> Iterator[Server]:
 @contextlib.contextmanager
 def serving(repository: Path, **environment: str) -> Iterator[Server]:
     """Run the whole system on free ports until the block ends; it must then stop by itself and say 0."""
+    server = launch(repository, **environment)
+    try:
+        yield server
+    finally:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.communicate()
+    assert server.process.returncode == 0
+
+
+def launch(repository: Path, **environment: str) -> Server:
+    """Start the whole system on free ports; the caller ends its process."""
     gateway, http, grpc, metrics = free_ports(4)
     command = [sys.executable, "-m", "client", "serve", f"--repository={repository}", f"--port={gateway}"]
     command += [f"--triton-http-port={http}", f"--triton-grpc-port={grpc}", f"--triton-metrics-port={metrics}"]
@@ -70,19 +80,10 @@ def serving(repository: Path, **environment: str) -> Iterator[Server]:
         command, cwd=PROJECT, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if line.startswith("Ready"):
-                break
-        else:
-            pytest.fail("the server did not start; its log is above")
-        yield Server(f"http://127.0.0.1:{gateway}", f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.stdout.read()
-        status = process.wait(60)
-        process.stdout.close()
-    assert status == 0
+    if not any(line.startswith("Ready") for line in process.stdout):
+        process.communicate()
+        pytest.fail("the server did not start; its log is above")
+    return Server(f"http://127.0.0.1:{gateway}", f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process)
 
 
 def free_ports(count: int) -> list[int]:
