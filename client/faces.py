@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .errors import BadPicture, BadUpstream, TooLarge
 from .settings import Settings
@@ -70,6 +69,8 @@ def encode(photo: Photo) -> bytes:
     if not isinstance(photo, bytes):
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
             raise BadPicture("image_format", "pixels must be uint8[height, width, 3] in RGB")
+        from PIL import Image  # the gateway, which uses the rest of this module, does without
+
         file = io.BytesIO()
         Image.fromarray(photo).save(file, "PNG", compress_level=1)
         photo = file.getvalue()

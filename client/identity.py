@@ -1,4 +1,6 @@
-"""Which weights and preprocessing a running Triton embeds with: the EMBEDDING_ID in a network's configuration."""
+"""Which weights and preprocessing a running Triton embeds with, from a network's configuration."""
+
+from dataclasses import dataclass
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
@@ -7,16 +9,45 @@ from .errors import Busy, Internal
 from .faces import Network
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What `prepare-models` wrote into a network's configuration; empty texts for a network it did not prepare.
+
+    embedding_id: embeddings of two identities must not be compared
+    dimension: how many numbers an embedding has; -1 where the configuration leaves it open
+    """
+
+    embedding_id: str
+    weights_source: str
+    weights_sha256: str
+    preprocessing: str
+    engine: str
+    dimension: int
+
+
+async def read_identity(client: InferenceServerClient, network: Network, timeout_seconds: float) -> Identity:
+    """Ask one Triton; raises InferenceServerException."""
+    config = (await client.get_model_config(network, client_timeout=timeout_seconds)).config
+    known = {key: value.string_value for key, value in config.parameters.items()}
+    return Identity(
+        embedding_id=known.get("EMBEDDING_ID", ""),
+        weights_source=known.get("WEIGHTS_SOURCE", ""),
+        weights_sha256=known.get("WEIGHTS_SHA256", ""),
+        preprocessing=known.get("PREPROCESSING", ""),
+        engine=known.get("ENGINE", ""),
+        dimension=config.output[0].dims[-1] if config.output else -1,
+    )
+
+
 async def embedding_id(url: str, network: Network, timeout_seconds: float) -> str:
     """Ask the first Triton of `url`; raises Busy where it does not answer, Internal where it does not know."""
     async with InferenceServerClient(url.split(",")[0].strip()) as client:
         try:
-            answer = await client.get_model_config(network, client_timeout=timeout_seconds)
+            identity = await read_identity(client, network, timeout_seconds)
         except InferenceServerException as error:
             raise Busy("triton_unavailable", "Triton does not say which weights it serves; try again") from error
-    parameters = answer.config.parameters
-    if "EMBEDDING_ID" not in parameters:
+    if not identity.embedding_id:
         raise Internal(
             "model_unprepared", f"{network} does not say which weights it serves; run scripts/prepare-models"
         )
-    return str(parameters["EMBEDDING_ID"].string_value)
+    return identity.embedding_id

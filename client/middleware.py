@@ -214,16 +214,17 @@ class BodyLimit:
 
 
 class WholeBody:
-    """Reads the plain body to its end before anything else is asked of the server."""
+    """Reads the body to its end before anything else is asked of the server; forms only where they are understood."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, forms: bool = False) -> None:
         self.app = app
+        self.forms = forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise UnsupportedMedia("content_encoding", "send the body without Content-Encoding", CLOSE)
-        if headers.get("content-type", "").lower().startswith("multipart/"):
+        if not self.forms and headers.get("content-type", "").lower().startswith("multipart/"):
             raise UnsupportedMedia("multipart", "send the JSON or the picture itself as the body", CLOSE)
         chunks = []
         more = True

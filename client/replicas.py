@@ -18,6 +18,8 @@ from tritonclient.utils import InferenceServerException
 
 from .canary import QUESTIONS, Canary, Health
 from .contract import MODELS
+from .faces import Network
+from .identity import Identity
 
 logger = logging.getLogger("client.replicas")
 
@@ -47,6 +49,7 @@ class Replica:
     def __init__(self, address: str, canary: Canary) -> None:
         self.address = address
         self.answered: dict[str, float] = {}  # when each model last answered a caller, by time.monotonic()
+        self.identities: dict[Network, Identity] = {}  # read when first asked for, anew after each restart
         self._canary = canary
         self._questioned = -CANARY_EVERY_SECONDS
         self._ill: set[str] = set()
@@ -74,6 +77,8 @@ class Replica:
             up = await self._probe()
             if up != self.up:
                 logger.warning("Triton at %s is %s", self.address, "ready" if up else "not ready")
+            if not up:
+                self.identities.clear()
             self.up = up
             self.probed.set()
             # A timer rather than wait_for, which before Python 3.12 may lose the cancellation that ends this loop.

@@ -25,6 +25,8 @@ from .errors import (
     ServiceError,
     TooLarge,
 )
+from .faces import Network
+from .identity import Identity, read_identity
 from .replicas import Replica, Replicas
 
 Array = npt.NDArray[np.generic]
@@ -107,6 +109,19 @@ class Triton:
         for name in outputs:
             _check(MODELS[model], name, arrays[name], rows)
         return arrays
+
+    async def identity(self, network: Network, deadline: float) -> Identity:
+        """Which weights and preprocessing embed; raises ServiceError."""
+        replica = self._replicas.pick()
+        if replica is None:
+            raise Busy(*NOT_READY)
+        if network not in replica.identities:
+            seconds = max(deadline - time.monotonic(), 0.001)
+            try:
+                replica.identities[network] = await read_identity(replica.client, network, seconds)
+            except InferenceServerException as error:
+                _raise(error)
+        return replica.identities[network]
 
     async def _send(self, call: "Call") -> InferResult:
         """The answer of one replica or, while the budget of repeated calls lasts, of a second one."""

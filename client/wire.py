@@ -40,27 +40,27 @@ def parse_picture(body: bytes, settings: Settings) -> tuple[bytes, ...]:
     """A body that is one encoded picture."""
     if not body:
         raise BadRequest("body_empty", "the body is empty; send the bytes of one picture")
-    _check_size(body, settings)
+    check_size(body, settings)
     return (body,)
 
 
 def parse_images(body: bytes, settings: Settings) -> tuple[bytes, ...]:
     """The pictures under `images` of a JSON object, decoded from base64, at least one."""
-    return _decode_images(_parse_object(body, settings).get("images"), settings)
+    return _decode_images(parse_object(body, settings).get("images"), settings)
 
 
 def parse_images_of_any_key(body: bytes, settings: Settings, least: int = 1) -> tuple[bytes, ...]:
     """The pictures of the one list of texts in a JSON object, whatever its key, decoded from base64."""
-    return _decode_images(_only_list(_parse_object(body, settings)), settings, least)
+    return _decode_images(_only_list(parse_object(body, settings)), settings, least)
 
 
 def parse_images_of_likely_key(body: bytes, settings: Settings) -> tuple[bytes, ...]:
     """The pictures under `images` or, where there is no such key, those of the one list of texts."""
-    document = _parse_object(body, settings)
+    document = parse_object(body, settings)
     return _decode_images(document["images"] if "images" in document else _only_list(document), settings)
 
 
-def _parse_object(body: bytes, settings: Settings) -> dict[str, Any]:
+def parse_object(body: bytes, settings: Settings) -> dict[str, Any]:
     """One JSON object with unique keys, finite numbers and whole characters; raises BadRequest."""
     if not body:
         raise BadRequest("body_empty", 'the body is empty; send {"cnt": 2, "images": ["<base64>", "<base64>"]}')
@@ -127,16 +127,23 @@ def _only_list(document: dict[str, Any]) -> object:
 
 
 def _decode_images(images: object, settings: Settings, least: int = 1) -> tuple[bytes, ...]:
+    return tuple(
+        decode_image(index, image, settings) for index, image in enumerate(check_list(images, settings, least))
+    )
+
+
+def check_list(images: object, settings: Settings, least: int = 1) -> list[object]:
+    """The list of pictures, not decoded yet, if there are neither too few nor too many; raises ServiceError."""
     if not isinstance(images, list):
         raise BadRequest("images_missing", 'the JSON needs "images": a list of base64 texts')
     if len(images) < least:
         raise BadRequest("images_empty", "the list of pictures is empty; send at least one")
     if len(images) > settings.max_images:
         raise TooLarge("images_too_many", f"more than {settings.max_images} pictures; send them in parts")
-    return tuple(_decode_image(index, image, settings) for index, image in enumerate(images))
+    return images
 
 
-def _decode_image(index: int, text: object, settings: Settings) -> bytes:
+def decode_image(index: int, text: object, settings: Settings) -> bytes:
     """One encoded picture from its base64; errors name its index."""
     if not isinstance(text, str):
         raise BadRequest("image_not_text", f"images[{index}] is not a text; send base64")
@@ -150,11 +157,11 @@ def _decode_image(index: int, text: object, settings: Settings) -> bytes:
         raise BadRequest("image_base64", f"images[{index}] is not base64 with its padding") from None
     if not image:
         raise BadRequest("image_empty", f"images[{index}] is empty")
-    _check_size(image, settings, f"images[{index}]")
+    check_size(image, settings, f"images[{index}]")
     return image
 
 
-def _check_size(image: bytes, settings: Settings, name: str = "the picture") -> None:
+def check_size(image: bytes, settings: Settings, name: str = "the picture") -> None:
     if len(image) > settings.max_image_bytes:
         raise TooLarge("image_too_large", f"{name} has more than {settings.max_image_bytes} bytes")
 
