@@ -92,8 +92,10 @@ def test_row39_chunks(gateway):
 
 
 def test_row39_65537_chunks_of_a_byte(gateway, fake):
+    """Refused once there are too many, or after the deadline if this machine is busy; never waited out, so that a
+    caller who goes on sending may be cut off before reading why."""
     crumbs = b"1\r\n \r\n" * 65_537 + b"0\r\n\r\n"
-    assert statuses(gateway.exchange(HEAD + CHUNKED + b"\r\n" + crumbs)) == [400]
+    assert statuses(gateway.exchange(HEAD + CHUNKED + b"\r\n" + crumbs)) in ([400], [408], [])
     assert not fake.calls
 
 
