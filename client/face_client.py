@@ -14,7 +14,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import MODELS
-from .errors import Busy
+from .errors import Busy, Internal
 from .faces import Comparison, EmbeddedCrops, EmbeddedFaces, Faces, Network, Photo, compared, detected, embedded, encode
-from .identity import embedding_id
 from .thresholds import THRESHOLDS
 from .triton import Parameters, Triton, images
 
@@ -53,7 +52,6 @@ class AsyncFaceClient:
             raise ValueError(f"{url!r} is not Triton's gRPC address; give host:port, such as {DEFAULT_URL}")
         self.url, self.timeout_seconds = url, timeout_seconds
         self._triton: asyncio.Future[Triton] | None = None
-        self._ids: dict[Network, str] = {}
 
     async def ready(self) -> bool:
         """Whether the server and all of its models can answer now."""
@@ -93,9 +91,10 @@ class AsyncFaceClient:
 
     async def embedding_id(self, model: Network = "facenet") -> str:
         """Which weights and preprocessing embed: embeddings of two identities must not be compared."""
-        if model not in self._ids:
-            self._ids[model] = await embedding_id(self.url, model, self.timeout_seconds)
-        return self._ids[model]
+        identity = await self._repeat(lambda triton, end: triton.identity(model, end))
+        if not identity.embedding_id:
+            raise Internal("model_unprepared", f"{model} does not say its weights; run scripts/prepare-models")
+        return identity.embedding_id
 
     async def close(self) -> None:
         """Let go of the connection; another call opens a new one."""
@@ -119,14 +118,19 @@ class AsyncFaceClient:
     async def _ask(
         self, model: str, pictures: NDArray[np.generic], parameters: Parameters | None = None
     ) -> Mapping[str, NDArray[np.generic]]:
+        outputs = tuple(MODELS[model].outputs)
+        return await self._repeat(
+            lambda triton, end: triton.infer(model, {"IMAGE": pictures}, outputs, end, parameters)
+        )
+
+    async def _repeat(self, call: Callable[[Triton, float], Awaitable[Result]]) -> Result:
+        """The result of `call`, which is given its deadline; while the server is busy, of another try."""
         deadline = time.monotonic() + self.timeout_seconds
         triton = await self._connected()
         attempt = 0
         while True:
             try:
-                return await triton.infer(
-                    model, {"IMAGE": pictures}, tuple(MODELS[model].outputs), deadline, parameters
-                )
+                return await call(triton, deadline)
             except Busy:
                 wait = pause(attempt)
                 if time.monotonic() + wait >= deadline:

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
 
-from .errors import Busy, Internal
 from .faces import Network
 
 
@@ -37,17 +35,3 @@ async def read_identity(client: InferenceServerClient, network: Network, timeout
         engine=known.get("ENGINE", ""),
         dimension=config.output[0].dims[-1] if config.output else -1,
     )
-
-
-async def embedding_id(url: str, network: Network, timeout_seconds: float) -> str:
-    """Ask the first Triton of `url`; raises Busy where it does not answer, Internal where it does not know."""
-    async with InferenceServerClient(url.split(",")[0].strip()) as client:
-        try:
-            identity = await read_identity(client, network, timeout_seconds)
-        except InferenceServerException as error:
-            raise Busy("triton_unavailable", "Triton does not say which weights it serves; try again") from error
-    if not identity.embedding_id:
-        raise Internal(
-            "model_unprepared", f"{network} does not say which weights it serves; run scripts/prepare-models"
-        )
-    return identity.embedding_id
