@@ -25,12 +25,23 @@ EMBEDDING = Tensor(np.float32, (512,))
 BOXES = Tensor(np.float32, (-1, 5))
 LANDMARKS = Tensor(np.float32, (-1, 5, 2))
 FACE_COUNT = Tensor(np.int32, (1,))
+FILES = Tensor(np.object_, (-1,))
 
 MODELS = {
     "facenet_embed": Model(True, {"EMBEDDING": EMBEDDING}),
     "facenet_compare": Model(False, {"DISTANCE": Tensor(np.float32, (1,)), "EMBEDDING": Tensor(np.float32, (2, 512))}),
     "face_distance": Model(False, {"DISTANCE": Tensor(np.float32, (1,))}),
     "face_detect": Model(False, {"BOXES": BOXES, "LANDMARKS": LANDMARKS}),
+    "face_crops": Model(
+        False,
+        {
+            "BOXES": BOXES,
+            "LANDMARKS": LANDMARKS,
+            "FACE_COUNT": FACE_COUNT,
+            "FACENET_CROPS": FILES,
+            "ARCFACE_CROPS": FILES,
+        },
+    ),
     "facenet_photo": Model(
         False,
         {

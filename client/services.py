@@ -62,7 +62,7 @@ async def compare_photos(triton: Triton, pictures: Pictures, deadline: float) ->
     """The distance between the best faces of two photos."""
     if len(pictures) != 2:
         return TOO_FEW
-    best = await _all(*(_best_face(triton, picture, deadline) for picture in pictures))
+    best = await all_of(*(_best_face(triton, picture, deadline) for picture in pictures))
     if any(face is None for face in best):
         return TOO_FEW
     return await distance_of(triton, np.stack(best), deadline)
@@ -135,7 +135,7 @@ def _one(picture: bytes) -> npt.NDArray[np.object_]:
     return np.array([picture], dtype=np.object_)
 
 
-async def _all(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+async def all_of(*work: Coroutine[Any, Any, Any]) -> list[Any]:
     """Run side by side; the first failure cancels the rest."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:

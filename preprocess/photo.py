@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocess import arcface, facenet, mtcnn
+from preprocess import align, arcface, facenet, mtcnn
 from preprocess.errors import InputError
 
 MAX_FACES = 32  # the embedding networks' largest batch
@@ -65,6 +65,25 @@ def arcface_faces(image: mtcnn.Image, faces: mtcnn.Faces) -> NDArray[np.float32]
     """Each face aligned by its landmarks: float32[n, 3, 112, 112]; one black face where there is none."""
     crops = [arcface.to_input(image, points) for points in faces.landmarks]
     return np.stack(crops) if crops else arcface.NO_FACE[None]
+
+
+def facenet_crops(image: mtcnn.Image, faces: mtcnn.Faces) -> NDArray[np.object_]:
+    """Each face cut out with its margin and scaled, before it is whitened: n PNG files of 160x160 pixels."""
+    return _files([facenet.resize(facenet.crop(image, box[:4])) for box in faces.boxes])
+
+
+def arcface_crops(image: mtcnn.Image, faces: mtcnn.Faces) -> NDArray[np.object_]:
+    """Each face aligned by its landmarks: n PNG files of 112x112 pixels."""
+    return _files([align.align(image, points) for points in faces.landmarks])
+
+
+def _files(crops: list[mtcnn.Image]) -> NDArray[np.object_]:
+    files = np.empty(len(crops), np.object_)
+    for index, crop in enumerate(crops):
+        file = io.BytesIO()
+        Image.fromarray(crop).save(file, "PNG")
+        files[index] = file.getvalue()
+    return files
 
 
 def _case_study_crop(image: mtcnn.Image, box: NDArray[np.float32]) -> mtcnn.Image:

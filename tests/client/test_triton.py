@@ -191,7 +191,7 @@ def test_the_contract_is_that_of_the_model_repository():
     repository = Path(__file__).resolve().parents[2] / "model_repository"
     if not repository.is_dir():
         pytest.skip("the model repository is not here")
-    types = {np.float32: "TYPE_FP32", np.int32: "TYPE_INT32", np.bool_: "TYPE_BOOL"}
+    types = {np.float32: "TYPE_FP32", np.int32: "TYPE_INT32", np.bool_: "TYPE_BOOL", np.object_: "TYPE_STRING"}
     for name, model in MODELS.items():
         text = (repository / name / "config.pbtxt").read_text()
         config = google.Parse(text, model_config_pb2.ModelConfig())

@@ -103,6 +103,12 @@ def _detect(call: Call) -> Answer:
     return {"BOXES": BOX, "LANDMARKS": np.zeros((1, 5, 2), np.float32)}
 
 
+def _crops(call: Call) -> Answer:
+    crops = np.array([call.inputs["IMAGE"][0]], np.object_)
+    counted = {"FACE_COUNT": np.array([1], np.int32)}
+    return {**_detect(call), **counted, "FACENET_CROPS": crops, "ARCFACE_CROPS": crops}
+
+
 def _arcface(call: Call) -> Answer:
     rows = call.inputs["IMAGE"]
     found = np.ones((len(rows), 1), np.bool_)
@@ -114,7 +120,7 @@ DEFAULTS: dict[str, Callable[[Call], Answer]] = {
     "facenet_compare": _compare,
     "face_distance": _distance,
     "face_detect": _detect,
-    "face_crops": _detect,
+    "face_crops": _crops,
     "facenet_photo": _photo,
     "arcface_embed": _arcface,
     "arcface_photo": _photo,

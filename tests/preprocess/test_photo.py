@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from preprocess import photo
+from preprocess import facenet, photo
 from preprocess.errors import InputError
+from preprocess.image import decode
 from preprocess.mtcnn import Faces
 
 DEFAULTS = {
@@ -73,6 +74,22 @@ def test_a_photo_without_a_face_gives_one_black_crop(picture: np.ndarray) -> Non
     assert not photo.facenet_faces(picture, faces(0), options).any()
     assert photo.facenet_faces(picture, faces(0), options).shape == (1, 160, 160, 3)
     assert photo.arcface_faces(picture, faces(0)).shape == (1, 3, 112, 112)
+
+
+def test_crops_for_people_are_what_the_networks_see(picture: np.ndarray) -> None:
+    """As PNG, so without loss: whitened, FaceNet's crops are its inputs."""
+    options = photo.Options.read(DEFAULTS, {})
+    facenet_crops = [decode(file) for file in photo.facenet_crops(picture, faces(2))]
+    arcface_crops = [decode(file) for file in photo.arcface_crops(picture, faces(2))]
+    inputs = photo.facenet_faces(picture, faces(2), options)
+    assert all(np.array_equal(facenet.to_input(crop), face) for crop, face in zip(facenet_crops, inputs, strict=True))
+    aligned = photo.arcface_faces(picture, faces(2)).transpose(0, 2, 3, 1)
+    assert np.array_equal(np.stack(arcface_crops), aligned)
+
+
+def test_a_photo_without_a_face_gives_people_no_crop(picture: np.ndarray) -> None:
+    assert photo.facenet_crops(picture, faces(0)).shape == (0,)
+    assert photo.arcface_crops(picture, faces(0)).shape == (0,)
 
 
 def test_the_case_study_cuts_the_bare_box_and_sends_it_through_jpeg(picture: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """IMAGE: bytes[1], any photo -> its 32 best faces: BOXES, LANDMARKS and the crops that were asked for.
 
 FACE_COUNT: int32[1], faces found before the cut; FACENET_FACES: float32[n, 160, 160, 3];
-ARCFACE_FACES: float32[n, 3, 112, 112]. Without a face the crops are one black one: a batch of none is an error.
+ARCFACE_FACES: float32[n, 3, 112, 112]; without a face these are one black one: a batch of none is an error.
+FACENET_CROPS, ARCFACE_CROPS: bytes[n], the same faces as PNG files for people to see.
 """
 
 import numpy as np
@@ -29,4 +30,8 @@ class TritonPythonModel(PythonModel):
             outputs["FACENET_FACES"] = photo.facenet_faces(picture, best, options)
         if "ARCFACE_FACES" in request.wanted:
             outputs["ARCFACE_FACES"] = photo.arcface_faces(picture, best)
+        if "FACENET_CROPS" in request.wanted:
+            outputs["FACENET_CROPS"] = photo.facenet_crops(picture, best)
+        if "ARCFACE_CROPS" in request.wanted:
+            outputs["ARCFACE_CROPS"] = photo.arcface_crops(picture, best)
         return outputs
