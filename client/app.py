@@ -7,14 +7,18 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .errors import NotFound
+from . import pages
+from .errors import NotFound, ServiceError
 from .keys import ApiKey, read_keys
 from .metrics import Metrics, Observe
 from .middleware import BodyLimit, Concurrency, Deadline, Errors, Head, RequestId, UntilGone, WholeBody
-from .services import SERVICES, service_for
+from .services import SERVICES, Service, service_for
 from .settings import Settings
 from .triton import Triton
 from .uai_config import main_class
+from .v1.docs import docs_page
+from .v1.operations import OPERATIONS
+from .v1.routes import Api
 
 
 class Gateway:
@@ -23,10 +27,16 @@ class Gateway:
     def __init__(self, settings: Settings, triton: Triton) -> None:
         self.settings = settings
         self.triton = triton
+        self.api = Api(settings, triton)
         self.metrics = Metrics()
         config = settings.uai_service_config
         self.default_class = main_class(config, tuple(SERVICES)) if config else None
         self.keys = read_keys(settings.api_keys_file) if settings.api_keys_file else ()
+
+    async def work(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whatever takes a slot: the routes of /v1, and the UAI routes."""
+        answer = self.api.answer if scope["path"] in OPERATIONS else self.service
+        await answer(scope, receive, send)
 
     async def service(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The UAI routes: the answer is bare text, as the original's was."""
@@ -35,10 +45,17 @@ class Gateway:
         service = SERVICES[name] if name else service_for(state["body"])
         pictures = service.parse(state.pop("body"), self.settings)  # the body itself is needed no longer
         text = await service.answer(self.triton, pictures, state["deadline"])
-        await HTMLResponse(text)(scope, receive, send)
+        await HTMLResponse(text, headers=await self._identity(service, state["deadline"]))(scope, receive, send)
 
-    async def hello(self, request: Request) -> Response:
-        return HTMLResponse("hello_world!")
+    async def _identity(self, service: Service, deadline: float) -> dict[str, str]:
+        """The header that names the weights behind an answer; an answer is right without it."""
+        if service.network is None:
+            return {}
+        try:
+            identity = await self.triton.identity(service.network, deadline)
+        except ServiceError:
+            return {}
+        return {"X-Embedding-Id": identity.embedding_id} if identity.embedding_id else {}
 
     async def initialized(self, request: Request) -> Response:
         return HTMLResponse("YES" if self.triton.ready() else "NO")
@@ -69,13 +86,19 @@ class KnownClass:
 def create_app(settings: Settings, triton: Triton) -> ASGIApp:
     """The gateway as an ASGI application; raises SettingsError on a UAI configuration or keys it cannot use."""
     gateway = Gateway(settings, triton)
-    service = KnownClass(WholeBody(Concurrency(UntilGone(gateway.service), settings)))
+    work = Concurrency(UntilGone(gateway.work), settings)
+    service, v1 = KnownClass(WholeBody(work)), WholeBody(work, forms=True)
     router = Router(
         [
             Route("/service", service, methods=["POST"]),
             Route("/service/{name}", service, methods=["POST"]),
             Route("/udl", service, methods=["POST"]),
-            Route("/", gateway.hello),
+            *(Route(path, v1, methods=["POST"]) for path in OPERATIONS),
+            Route("/v1/models", gateway.api.models),
+            Route("/openapi.json", gateway.api.openapi),
+            Route("/docs", pages.page(docs_page(gateway.api.document))),
+            Route("/", pages.root()),
+            *pages.files(),
             Route("/initialized", gateway.initialized),
             Route("/health/live", gateway.live),
             Route("/health/ready", gateway.ready),

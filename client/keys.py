@@ -1,4 +1,4 @@
-"""API keys: from a file, and demanded of every request but the health checks."""
+"""API keys: from a file, and demanded of every request but the health checks and the pages."""
 
 import hashlib
 import hmac
@@ -11,7 +11,9 @@ from .errors import CLOSE, Unauthorised
 from .settings import SettingsError
 
 SHORTEST = 16
-OPEN_TO_ALL = frozenset({"/health/live", "/health/ready"})  # for probes; they tell nothing but yes or no
+# For probes, which learn yes or no; and the pages, the same for everyone, where a browser can be given its key.
+OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/", "/docs", "/openapi.json"})
+PAGE_FILES = "/page/"
 
 
 def read_keys(path: Path) -> tuple[bytes, ...]:
@@ -39,7 +41,8 @@ class ApiKey:
         self.keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.keys and scope["path"] not in OPEN_TO_ALL:
+        open_to_all = scope["path"] in OPEN_TO_ALL or scope["path"].startswith(PAGE_FILES)
+        if self.keys and not open_to_all:
             headers = Headers(scope=scope)
             scheme, _, bearer = headers.get("authorization", "").partition(" ")
             given = _digest(bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", ""))

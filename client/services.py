@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from . import wire
 from .errors import BadUpstream
+from .faces import Network
 from .settings import Settings
 from .triton import Parameters, Triton, images
 
@@ -29,6 +30,7 @@ class Service:
 
     parse: Callable[[bytes, Settings], Pictures]
     answer: Callable[[Triton, Pictures, float], Awaitable[str]]
+    network: Network | None = None  # whose embeddings are in or behind the answer
 
 
 async def embed(triton: Triton, pictures: Pictures, deadline: float) -> Floats:
@@ -111,18 +113,18 @@ def parse_any_number(body: bytes, settings: Settings) -> Pictures:
 
 
 SERVICES = {
-    "FaceCompareModel": Service(wire.parse_images, compare),
-    "FaceEmbedModel": Service(wire.parse_images, embed_rows),
-    "FaceEmbedModelAutoBatch": Service(wire.parse_picture, embed_flat),
+    "FaceCompareModel": Service(wire.parse_images, compare, "facenet"),
+    "FaceEmbedModel": Service(wire.parse_images, embed_rows, "facenet"),
+    "FaceEmbedModelAutoBatch": Service(wire.parse_picture, embed_flat, "facenet"),
     "FaceDetectionModel": Service(wire.parse_picture, boxes),
-    "FaceCompareJsonModel": Service(wire.parse_images_of_any_key, compare),
+    "FaceCompareJsonModel": Service(wire.parse_images_of_any_key, compare, "facenet"),
     "FaceDetectionJsonModel": Service(wire.parse_images_of_any_key, bounds),
-    "FaceCompareService": Service(parse_any_number, compare_photos),
-    "InsightFaceModel": Service(wire.parse_picture, arcface),
+    "FaceCompareService": Service(parse_any_number, compare_photos, "facenet"),
+    "InsightFaceModel": Service(wire.parse_picture, arcface, "arcface"),
 }
 
 
-BY_COUNT = Service(wire.parse_images_of_likely_key, compare_or_embed)
+BY_COUNT = Service(wire.parse_images_of_likely_key, compare_or_embed, "facenet")
 
 
 def service_for(body: bytes) -> Service:
