@@ -57,13 +57,17 @@ def _run(sender: Connection, function: Callable[..., Any], args: Any, kwargs: An
     log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)  # the frameworks write to the descriptors themselves, past Python's sys.stderr
     os.dup2(log, 2)
+    sender.send(attempt(function, *args, **kwargs))
+    sender.close()
+
+
+def attempt(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Gives what the function gives, or the exception that `in_child` is to raise in its place."""
     try:
-        result = function(*args, **kwargs)
+        return function(*args, **kwargs)
     except (PreparationError, OSError) as error:
-        result = error
+        return error
     except Exception as error:
         traceback.print_exc()  # into the log
         lines = str(error).strip().splitlines() or [""]
-        result = PreparationError(f"{type(error).__name__}: {lines[0][:300]}")
-    sender.send(result)
-    sender.close()
+        return PreparationError(f"{type(error).__name__}: {lines[0][:300]}")

@@ -22,7 +22,9 @@ class Checkpoint:
 def facenet(path: Path) -> Checkpoint:
     """Recognises a FaceNet checkpoint; raises PreparationError if it is none of the accepted forms."""
     if (path / "saved_model.pb").is_file():
-        return Checkpoint("savedmodel", (path / "saved_model.pb", *_variables(path / "variables" / "variables")))
+        return Checkpoint(
+            "savedmodel", (*_existing(path / "saved_model.pb"), *_variables(path / "variables" / "variables"))
+        )
     if path.is_dir():
         return Checkpoint("metagraph", _metagraph(path))
     forms = {".pb": "frozen", ".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".onnx": "onnx"}
@@ -30,7 +32,7 @@ def facenet(path: Path) -> Checkpoint:
         raise PreparationError(f"{path}: there is no such file or folder")
     if path.suffix not in forms:
         raise PreparationError(f"{path}: this is not {ACCEPTED}")
-    return Checkpoint(forms[path.suffix], (path,))
+    return Checkpoint(forms[path.suffix], _existing(path))
 
 
 def arcface(path: Path, epoch: int) -> Checkpoint:
@@ -81,7 +83,7 @@ def _metagraph(folder: Path) -> tuple[Path, ...]:
     metas = sorted(folder.glob("*.meta"))
     if len(metas) != 1:
         raise PreparationError(f"{folder}: holds {len(metas)} .meta files; exactly one is needed")
-    return metas[0], *_variables(_newest(folder))
+    return *_existing(*metas), *_variables(_newest(folder))
 
 
 def _newest(folder: Path) -> Path:
@@ -102,11 +104,13 @@ def _variables(prefix: Path) -> tuple[Path, ...]:
     shards = sorted(prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*"))
     if not shards:
         raise PreparationError(f"{prefix}.data-*: there is no such file")
-    return *_existing(prefix.with_name(f"{prefix.name}.index")), *shards
+    return _existing(prefix.with_name(f"{prefix.name}.index"), *shards)
 
 
 def _existing(*paths: Path) -> tuple[Path, ...]:
     for path in paths:
         if not path.is_file():
             raise PreparationError(f"{path}: there is no such file")
+        if path.stat().st_size == 0:
+            raise PreparationError(f"{path}: the file is empty")
     return paths

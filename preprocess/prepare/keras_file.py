@@ -37,7 +37,11 @@ def read(path: Path) -> tuple[Graph, str, Tensor]:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras passes on what Python, h5py and its layers raise
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise PreparationError(f"{path.name} is damaged, or no Keras model: {reason}") from None
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise PreparationError(
             f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs, not one each"

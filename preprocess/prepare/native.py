@@ -15,7 +15,7 @@ def mxnet(symbol: Path, params: Path, data: Array) -> list[Array]:
     np.bool = bool  # type: ignore[attr-defined]  # MXNet 1.9.1 asks numpy for it on import
     import mxnet as mx
 
-    arrays = mx.nd.load(str(params))
+    arrays = mx.nd.load(str(params)) or {}  # MXNet gives an empty list for a file without names
     network = mx.sym.load(str(symbol))
     arguments = {name[4:]: array for name, array in arrays.items() if name.startswith("arg:")}
     states = {name[4:]: array for name, array in arrays.items() if name.startswith("aux:")}

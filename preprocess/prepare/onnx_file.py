@@ -24,7 +24,7 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(path.read_bytes())
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
+    except (DecodeError, onnx.checker.ValidationError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise PreparationError(f"{path.name} is damaged, or no ONNX model: {reason}") from None
     if foreign := {entry.domain for entry in model.opset_import} - {"", "ai.onnx"}:

