@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess import align
-from preprocess.insightface import LandmarkNetwork, locate
-from preprocess.mtcnn import Image, Networks
+from preprocess.insightface import Face
+from preprocess.mtcnn import Image
 
 SIZE = align.SIZE
 NO_FACE: NDArray[np.float32] = np.zeros((3, SIZE, SIZE), np.float32)
@@ -18,7 +18,6 @@ def to_input(image: Image, landmarks: NDArray[np.floating[Any]]) -> NDArray[np.f
     return align.align(image, landmarks).transpose(2, 0, 1).astype(np.float32)
 
 
-def from_crop(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> NDArray[np.float32] | None:
-    """The face that fills a picture, as the network takes it; None where there is none."""
-    face = locate(image, networks, lnet)
-    return None if face is None else to_input(image, face.landmarks)
+def of_face(image: Image, face: Face | None) -> NDArray[np.float32]:
+    """What the network takes of a picture, float32[3, 112, 112]; a black one where there is no face."""
+    return NO_FACE if face is None else to_input(image, face.landmarks)

@@ -1,41 +1,97 @@
 """Arithmetic of face boxes: float64[n, 4+] with x1, y1, x2, y2 in pixels, both corners inside the box."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Boxes = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+PAIRS_AT_ONCE = 1 << 20  # of boxes to compare: bounds memory, about 40 MB
 
 
-def nms(
-    boxes: Boxes, scores: NDArray[np.floating[Any]], threshold: float, over_smaller: bool = False
-) -> NDArray[np.intp]:
+def nms(boxes: Boxes, scores: NDArray[np.floating[Any]], threshold: float, over_smaller: bool = False) -> Indices:
     """Indices of the boxes kept by non-maximum suppression, by falling score.
 
-    A box goes when its intersection with a better one, over their union (or over the smaller of the two),
-    is above the threshold. Boxes of equal score are taken last first, as the original does.
+    A box goes when its intersection with a better one that is kept, over their union (or over the smaller of the
+    two), is above the threshold. Boxes of equal score are taken last first, as the original does.
     """
-    x1, y1, x2, y2 = boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3]
+    order = np.argsort(scores, kind="stable")[::-1]
+    better, worse = _overlapping(boxes[order, :4], threshold, over_smaller)
+    kept = np.ones(len(order), bool)
+    undecided = kept.copy()
+    while better.size:  # every round decides all boxes that no better undecided one overlaps, and what they suppress
+        winners = undecided.copy()
+        winners[worse] = False
+        losers = worse[winners[better]]
+        kept[losers] = False
+        undecided[losers] = False
+        undecided &= ~winners
+        left = undecided[better] & undecided[worse]
+        better, worse = better[left], worse[left]
+    return np.asarray(order[kept], np.intp)
+
+
+def _overlapping(boxes: Boxes, threshold: float, over_smaller: bool) -> tuple[Indices, Indices]:
+    """All pairs of boxes, the smaller index first, that overlap by more than the threshold."""
+    none = np.empty(0, np.intp)
+    found = [(none, none)]
+    x1, y1, x2, y2 = boxes.T.copy()
     area = (x2 - x1 + 1) * (y2 - y1 + 1)
-    left = np.argsort(scores, kind="stable")
-    kept = []
-    while left.size:
-        best, left = left[-1], left[:-1]
-        kept.append(best)
-        width = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left]) + 1
-        height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left]) + 1
-        shared = np.maximum(width, 0) * np.maximum(height, 0)
-        whole = np.minimum(area[best], area[left]) if over_smaller else area[best] + area[left] - shared
-        left = left[shared / whole <= threshold]
-    return np.array(kept, dtype=np.intp)
+    for first, second in _near(boxes, 0.0 if over_smaller else threshold):
+        shared = _common(x1, x2, first, second) * _common(y1, y2, first, second)
+        meet = np.flatnonzero(shared)
+        first, second, shared = first[meet], second[meet], shared[meet]
+        if over_smaller:
+            whole = np.minimum(area[first], area[second])
+        else:
+            whole = area[first] + area[second] - shared
+        overlap = shared / whole > threshold
+        first, second = first[overlap], second[overlap]
+        found.append((np.minimum(first, second), np.maximum(first, second)))
+    better, worse = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return better, worse
+
+
+def _common(begin: Boxes, end: Boxes, first: Indices, second: Indices) -> Boxes:
+    """Pixels that two boxes share along one axis."""
+    shared = np.minimum(end[first], end[second]) - np.maximum(begin[first], begin[second]) + 1
+    return np.asarray(np.maximum(shared, 0), np.float64)
+
+
+def _near(boxes: Boxes, threshold: float) -> Iterator[tuple[Indices, Indices]]:
+    """Pairs that may overlap by more than the threshold, a bounded number at a time.
+
+    Boxes that share more than that part of their union share more than that part of each one's width. So of two
+    boxes, the one further right must begin before that much of the other is left. The same holds from top to bottom.
+    """
+    if len(boxes) < 2:
+        return
+    axis = int(np.argmax(np.ptp(boxes[:, :2], axis=0)))
+    order = np.argsort(boxes[:, axis], kind="stable")
+    begin, end = boxes[order, axis], boxes[order, axis + 2] + 1
+    other_begin, other_end = boxes[order, 1 - axis], boxes[order, 3 - axis]
+    last = np.searchsorted(begin, end - threshold * (end - begin), side="right")
+    count = np.maximum(last - np.arange(len(boxes)) - 1, 0)
+    total = np.cumsum(count)
+    start = 0
+    while start < len(boxes):
+        stop = max(int(np.searchsorted(total, total[start] - count[start] + PAIRS_AT_ONCE)), start + 1)
+        part = count[start:stop]
+        first = np.repeat(np.arange(start, stop), part)
+        second = first + np.arange(1, len(first) + 1) - np.repeat(np.cumsum(part) - part, part)
+        meet = np.flatnonzero((other_begin[first] <= other_end[second]) & (other_begin[second] <= other_end[first]))
+        yield order[first[meet]], order[second[meet]]
+        start = stop
 
 
 def regress(boxes: Boxes, offsets: NDArray[np.floating[Any]], extent: int = 1) -> Boxes:
     """Move each corner by its offset[n, 4], given in box widths and heights. A box of x1..x2 is x2-x1+extent wide."""
     width = boxes[:, 2] - boxes[:, 0] + extent
     height = boxes[:, 3] - boxes[:, 1] + extent
-    return boxes[:, :4] + offsets * np.stack([width, height, width, height], axis=1)
+    return np.asarray(boxes[:, :4] + offsets * np.stack([width, height, width, height], axis=1), np.float64)
 
 
 def square(boxes: Boxes, extent: int = 0) -> Boxes:

@@ -1,25 +1,33 @@
-"""InsightFace's own use of the MTCNN networks on one face crop, as its ArcFace service ran it.
+"""InsightFace's own use of the MTCNN networks, as its ArcFace service ran it, on a face crop or on any photo.
 
-deepinsight/insightface at 3d7355f5, deploy/mtcnn_detector.py, `detect_face(img, det_type=1)`: the whole picture is
-the only candidate, and the second and third networks refine it. Where the landmark network is at hand it moves
-each point once more. Its roundings and corners (counted from 0) differ from those of `preprocess.mtcnn`.
+deepinsight/insightface at 3d7355f5, deploy/mtcnn_detector.py, `detect_face`. Its roundings, its bilinear scaling and
+its corners (counted from 0) differ from those of `preprocess.mtcnn`. Where the landmark network is at hand it moves
+each point once more.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess import boxes as box
-from preprocess.mtcnn import Array, Image, Networks, to_input
+from preprocess import mtcnn, patches, pyramid
+from preprocess.mtcnn import Array, Image, Networks
 
-THRESHOLD_RNET, THRESHOLD_ONET = 0.0, 0.2  # UAI insightface_infer.py
+Points = NDArray[np.float64]
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
+
+CROP_THRESHOLDS = (0.0, 0.2)  # of rnet and onet: UAI insightface_infer.py
+FULL = mtcnn.Options(threshold_onet=0.8)
 MAX_MOVE = 0.35  # of the patch: a landmark that would move further stays
+MEAN, SCALE = 127.5, 0.0078125  # the landmark network sees (x - 127.5) / 128
 
 LandmarkNetwork = Callable[[Array], Array]
-"""float32[n, 15, 24, 24] (five patches, RGB each) -> float32[n, 5, 2]: where in its patch a point lies, 0..1."""
+"""float32[n, 15, 24, 24] (five patches, RGB, scaled) -> float32[n, 5, 2]: where in its patch a point lies, 0..1."""
 
 
 @dataclass(frozen=True)
@@ -27,43 +35,119 @@ class Face:
     """box float64[4]: x1, y1, x2, y2; landmarks float64[5, 2]: x, y. Pixels, counted from 0."""
 
     box: box.Boxes
-    landmarks: NDArray[np.float64]
+    landmarks: Points
+
+
+Finder = Callable[[Image, Networks, LandmarkNetwork | None], Face | None]
+
+
+def finder(detection: str) -> Finder:
+    """`locate` for "crop", `search` for "full".
+
+    Raises:
+        ValueError: there is no such way.
+    """
+    finders: dict[str, Finder] = {"crop": locate, "full": search}
+    if detection not in finders:
+        raise ValueError(f"DETECTION is {detection!r}; it must be crop or full")
+    return finders[detection]
 
 
 def locate(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> Face | None:
-    """The face that fills uint8[height, width, 3], RGB; None where the networks see none."""
+    """The face that fills uint8[height, width, 3], RGB (`det_type=1`); None where the networks see none.
+
+    The whole picture is the only candidate, and the second and third networks refine it.
+    """
     height, width = image.shape[:2]
-    whole = np.array([[0.0, 0.0, width, height]])
+    return _best(image, np.array([[0.0, 0.0, width, height]]), CROP_THRESHOLDS, networks, lnet)
 
-    score, offset = networks.rnet(to_input(_patch(image, whole[0], 24)[None]))
-    if not score[0] > THRESHOLD_RNET:
-        return None
-    candidate = np.round(box.square(box.regress(_inside(whole, image), offset), extent=1))
 
-    score, offset, points = networks.onet(to_input(_patch(image, candidate[0], 48, np.float32)[None]))
-    if not score[0] > THRESHOLD_ONET:
+def search(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> Face | None:
+    """The surest face in a photo uint8[height, width, 3], RGB (`det_type=0`); None where the networks see none."""
+    return _best(image, _propose(image, networks), (FULL.threshold_rnet, FULL.threshold_onet), networks, lnet)
+
+
+def _propose(image: Image, networks: Networks) -> box.Boxes:
+    """First stage: candidates float64[n, 4], square and in whole pixels."""
+    factors = pyramid.scales(image, FULL.min_face_size, FULL.factor)
+    if factors and min(image.shape[:2]) * factors[-1] <= pyramid.CELL:  # exactly one cell counts as too small here
+        factors.pop()
+    levels = [_scaled(image, *pyramid.size(image, factor)) for factor in factors]
+    scanned = pyramid.scan(levels, networks.pnet, networks.workers, FULL.threshold_pnet)
+    found = [_found(cells, factor) for cells, factor in zip(scanned, factors, strict=True)]
+    if not found:
+        return np.empty((0, 4))
+    candidates, scores, offsets = mtcnn.best(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    kept = box.nms(candidates, scores, 0.7)
+    return np.round(box.square(box.regress(candidates[kept], offsets[kept]), extent=1))
+
+
+def _found(cells: Array, factor: float) -> tuple[box.Boxes, Array, Array]:
+    """Boxes, scores and offsets of what passed in a level; one pixel wider than `preprocess.mtcnn` has them."""
+    corner = cells[:, 1::-1].astype(np.float64) * pyramid.STRIDE + 1
+    found = np.round(np.hstack([corner, corner + pyramid.CELL]) / factor)
+    found, scores, offsets = mtcnn.best(found, mtcnn.probability(cells[:, 2]), cells[:, 3:])
+    kept = box.nms(found, scores, 0.5)
+    return found[kept], scores[kept], offsets[kept]
+
+
+def _best(
+    image: Image,
+    candidates: box.Boxes,
+    thresholds: tuple[float, float],
+    networks: Networks,
+    lnet: LandmarkNetwork | None,
+) -> Face | None:
+    """Second and third stage, and the best of what is left."""
+
+    def view(network: mtcnn.PatchNetwork, size: int, dtype: type[Pixel]) -> Array:
+        return mtcnn.view(candidates, network, size, partial(_patches, image, size=size, dtype=dtype), networks)
+
+    if not len(candidates):
         return None
-    candidate = _inside(candidate, image)
-    extent = candidate[0, 2:] - candidate[0, :2] + 1
-    landmarks = candidate[0, :2] + extent * points.reshape(2, 5).T
-    found = box.regress(candidate, offset)[0]
+    numbers = view(networks.rnet, 24, np.uint8)
+    scores = mtcnn.probability(numbers[:, 0])
+    passed = scores > thresholds[0]
+    candidates, offsets = _inside(candidates[passed], image), numbers[passed, 1:]
+    kept = box.nms(candidates, scores[passed], 0.7)
+    candidates = np.round(box.square(box.regress(candidates[kept], offsets[kept]), extent=1))
+
+    if not len(candidates):
+        return None
+    numbers = view(networks.onet, 48, np.float32)
+    scores = mtcnn.probability(numbers[:, 0])
+    passed = scores > thresholds[1]
+    candidates, offsets, points = _inside(candidates[passed], image), numbers[passed, 1:5], numbers[passed, 5:]
+    found = box.regress(candidates, offsets)
+    kept = box.nms(found, scores[passed], 0.7, over_smaller=True)[:1]
+    if not len(kept):
+        return None
+    best = kept[0]
+    extent = candidates[best, 2:] - candidates[best, :2] + 1
+    landmarks = candidates[best, :2] + extent * points[best].reshape(2, 5).T
     if lnet is not None:
-        landmarks = _move(image, found, landmarks, lnet)
-    return Face(found, landmarks)
+        landmarks = _move(image, found[best], landmarks, lnet)
+    return Face(found[best], landmarks)
 
 
-def _move(image: Image, found: box.Boxes, landmarks: NDArray[np.float64], lnet: LandmarkNetwork) -> NDArray[np.float64]:
+def _patches(image: Image, candidates: box.Boxes, size: int, dtype: type[Pixel]) -> patches.Patches:
+    cut = [_patch(image, corners, size, dtype) for corners in candidates]
+    return patches.whole(np.stack(cut).astype(np.float32))
+
+
+def _move(image: Image, found: box.Boxes, landmarks: Points, lnet: LandmarkNetwork) -> Points:
     """Landmarks float64[5, 2] after the landmark network has seen a patch around each; whole pixels, truncated."""
     side = np.round(0.25 * max(found[2] - found[0] + 1, found[3] - found[1] + 1))
     side += side % 2
     corners = np.round(landmarks - 0.5 * side)
-    patches = [_patch(image, np.concatenate([at, at + side - 1]), 24, np.float32) for at in corners]
-    moved = lnet(to_input(np.stack(patches)).reshape(1, 15, 24, 24))[0]
+    cut = np.stack([_patch(image, np.concatenate([at, at + side - 1]), 24, np.float32) for at in corners])
+    seen = np.ascontiguousarray((cut.transpose(0, 3, 1, 2) - MEAN) * SCALE, np.float32)
+    moved = lnet(seen.reshape(1, 15, 24, 24))[0]
     moved[(np.abs(moved - 0.5) > MAX_MOVE).any(axis=1)] = 0.5
-    return np.trunc(corners + moved * side)
+    return np.asarray(np.trunc(corners + moved * side), np.float64)
 
 
-def _patch(image: Image, corners: box.Boxes, size: int, dtype: type[np.uint8 | np.float32] = np.uint8) -> Image | Array:
+def _patch(image: Image, corners: box.Boxes, size: int, dtype: type[Pixel]) -> NDArray[Pixel]:
     """Cut x1..x2, y1..y2 out of uint8[h, w, 3], black outside it, and scale it bilinearly: dtype[size, size, 3]."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = corners.astype(np.int64)
@@ -71,10 +155,14 @@ def _patch(image: Image, corners: box.Boxes, size: int, dtype: type[np.uint8 | n
     left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width - 1), min(y2, height - 1)
     if left <= right and top <= bottom:
         cut[top - y1 : bottom - y1 + 1, left - x1 : right - x1 + 1] = image[top : bottom + 1, left : right + 1]
-    return np.asarray(cv2.resize(cut, (size, size)), dtype)
+    return _scaled(cut, size, size)
 
 
-def _inside(candidate: box.Boxes, image: Image) -> box.Boxes:
-    """The box cut off at the picture's border: the original does so as a side effect of padding, and counts on it."""
-    height, width = image.shape[:2]
-    return np.clip(candidate, 0, [width - 1, height - 1, width - 1, height - 1])
+def _inside(candidates: box.Boxes, image: Image) -> box.Boxes:
+    """Boxes cut off at the picture's border: the original does so as a side effect of padding, and counts on it."""
+    last = np.array(image.shape[1::-1]) - 1
+    return np.clip(candidates, 0, np.concatenate([last, last]))
+
+
+def _scaled(image: NDArray[Pixel], height: int, width: int) -> NDArray[Pixel]:
+    return cv2.resize(image, (width, height)).astype(image.dtype, copy=False)

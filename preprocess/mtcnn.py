@@ -5,35 +5,44 @@ the roundings and the order of boxes of davidsandberg/facenet, src/align/detect_
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess import boxes as box
+from preprocess import patches, pyramid
+from preprocess.area import Picture
 from preprocess.errors import InputError
+from preprocess.patches import Patches
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
+PatchNetwork = Callable[[Patches], Array]
+Cutter = Callable[[box.Boxes], Patches]
 
-STRIDE, CELL = 2, 12  # pixels of a pyramid level: between two outputs of the first network, and seen by one
-MEAN, SCALE = 127.5, 0.0078125  # a network sees (x - 127.5) / 128
-MAX_CANDIDATES = 20_000  # of the first network, over all levels: bounds time and memory on hostile pictures
+MAX_CANDIDATES = 20_000  # of a level, and of all levels together: bounds time and memory on hostile pictures
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The cascade's networks. Inputs are float32[n, 3, height, width], RGB, scaled to about -1..1.
+    """The cascade's networks, each for one thread, and the threads that run them. All take RGB, 0..255.
 
-    pnet: any size -> face probability [n, 1, h, w] and box offsets [n, 4, h, w], one every second pixel
-    rnet: 24x24 -> probability [n], offsets [n, 4]
-    onet: 48x48 -> probability [n], offsets [n, 4], landmarks [n, 10]: five x, then five y, as parts of the box
+    pnet: uint8[h, w, 3] -> float32[5, h', w'], see `preprocess.pyramid`
+    rnet: patches of 24x24 -> float32[n, 5]
+    onet: patches of 48x48 -> float32[n, 15]
+
+    The first number is the log-odds of a face; four offsets follow, in parts of the box; then onet's landmarks,
+    five x and five y, in parts of the box.
     """
 
-    pnet: Callable[[Array], tuple[Array, Array]]
-    rnet: Callable[[Array], tuple[Array, Array]]
-    onet: Callable[[Array], tuple[Array, Array, Array]]
+    pnet: pyramid.Scanner
+    rnet: PatchNetwork
+    onet: PatchNetwork
+    workers: Executor
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -69,91 +78,81 @@ NO_FACES = Faces(np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32))
 
 def detect(image: Image, networks: Networks, options: Options) -> Faces:
     """All faces in uint8[height, width, 3], RGB."""
-    candidates = propose(image, networks, options)
+    picture = Picture.of(image, networks.workers)
+    candidates = propose(picture, networks, options)
     if len(candidates):
-        candidates = refine(image, candidates, networks, options)
-    return output(image, candidates, networks, options) if len(candidates) else NO_FACES
+        candidates = refine(picture, candidates, networks, options)
+    return output(picture, candidates, networks, options) if len(candidates) else NO_FACES
 
 
-def scales(height: int, width: int, options: Options) -> list[float]:
-    """Factors of the pyramid's levels, from the one where the smallest face is 12 pixels wide to the coarsest."""
-    first = CELL / options.min_face_size
-    shorter = min(height, width) * first
-    factors: list[float] = []
-    while shorter >= CELL:
-        factors.append(first * options.factor ** len(factors))
-        shorter *= options.factor
-    return factors
-
-
-def propose(image: Image, networks: Networks, options: Options) -> box.Boxes:
+def propose(picture: Picture, networks: Networks, options: Options) -> box.Boxes:
     """First stage: candidate boxes float64[n, 4], square and in whole pixels, from the network's view of each level."""
-    levels = [_propose_level(image, scale, networks, options) for scale in scales(*image.shape[:2], options)]
-    if not levels:
+    factors = pyramid.scales(picture.image, options.min_face_size, options.factor)
+    levels = pyramid.levels(picture, factors, networks.workers)
+    scanned = pyramid.scan(levels, networks.pnet, networks.workers, options.threshold_pnet)
+    found = [_found(*each, networks.pnet) for each in zip(levels, factors, scanned, strict=True)]
+    if not found:
         return np.empty((0, 4))
-    found, scores, offsets = (np.concatenate(parts) for parts in zip(*levels, strict=True))
-    kept = box.nms(found, scores, 0.7)
-    return np.fix(box.square(box.regress(found[kept], offsets[kept], extent=0)))
-
-
-def _propose_level(image: Image, scale: float, networks: Networks, options: Options) -> tuple[box.Boxes, Array, Array]:
-    height, width = (int(np.ceil(side * scale)) for side in image.shape[:2])
-    level = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    probability, offsets = networks.pnet(to_input(level[None]))
-    columns, rows = np.nonzero(probability[0, 0].T >= options.threshold_pnet)  # column by column, as the original
-    score = probability[0, 0, rows, columns]
-    if len(score) == 1:  # the original mirrors the offsets here; equal boxes need the same
-        offset = offsets[0, :, rows, offsets.shape[3] - 1 - columns]
-    else:
-        offset = offsets[0, :, rows, columns]
-    if len(score) > MAX_CANDIDATES:
-        best = np.sort(np.argsort(-score, kind="stable")[:MAX_CANDIDATES])
-        columns, rows, score, offset = columns[best], rows[best], score[best], offset[best]
-    corner = np.stack([columns, rows], axis=1) * STRIDE
-    found = np.fix(np.hstack([corner + 1, corner + CELL]) / scale)
-    kept = box.nms(found, score, 0.5)
-    return found[kept], score[kept], offset[kept]
-
-
-def refine(image: Image, candidates: box.Boxes, networks: Networks, options: Options) -> box.Boxes:
-    """Second stage: fewer and better candidates, in whole pixels."""
-    probability, offsets = networks.rnet(to_input(patches(image, candidates, 24)))
-    passed = probability > options.threshold_rnet
-    candidates, scores, offsets = candidates[passed], probability[passed], offsets[passed]
+    candidates, scores, offsets = best(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
     kept = box.nms(candidates, scores, 0.7)
+    return np.fix(box.square(box.regress(candidates[kept], offsets[kept], extent=0)))
+
+
+def refine(picture: Picture, candidates: box.Boxes, networks: Networks, options: Options) -> box.Boxes:
+    """Second stage: fewer and better candidates, in whole pixels."""
+    numbers = view(candidates, networks.rnet, 24, partial(patches.cut, picture, size=24), networks)
+    scores = probability(numbers[:, 0])
+    passed = scores > options.threshold_rnet
+    candidates, offsets = candidates[passed], numbers[passed, 1:]
+    kept = box.nms(candidates, scores[passed], 0.7)
     return np.fix(box.square(box.regress(candidates[kept], offsets[kept])))
 
 
-def output(image: Image, candidates: box.Boxes, networks: Networks, options: Options) -> Faces:
+def output(picture: Picture, candidates: box.Boxes, networks: Networks, options: Options) -> Faces:
     """Third stage: boxes, scores and landmarks."""
-    probability, offsets, landmarks = networks.onet(to_input(patches(image, candidates, 48)))
-    passed = probability > options.threshold_onet
-    candidates, scores = candidates[passed], probability[passed]
+    numbers = view(candidates, networks.onet, 48, partial(patches.cut, picture, size=48), networks)
+    scores = probability(numbers[:, 0])
+    passed = scores > options.threshold_onet
+    candidates, scores, offsets, points = candidates[passed], scores[passed], numbers[passed, 1:5], numbers[passed, 5:]
     extent = candidates[:, 2:] - candidates[:, :2] + 1
-    points = landmarks[passed].reshape(-1, 2, 5).transpose(0, 2, 1) * extent[:, None] + candidates[:, None, :2] - 1
-    found = box.regress(candidates, offsets[passed])
+    landmarks = points.reshape(-1, 2, 5).transpose(0, 2, 1) * extent[:, None] + candidates[:, None, :2] - 1
+    found = box.regress(candidates, offsets)
     kept = box.nms(found, scores, 0.7, over_smaller=True)
-    return Faces(np.column_stack([found, scores])[kept].astype(np.float32), points[kept].astype(np.float32))
+    return Faces(np.column_stack([found, scores])[kept].astype(np.float32), landmarks[kept].astype(np.float32))
 
 
-def patches(image: Image, candidates: box.Boxes, size: int) -> Array:
-    """Cut each box (corners count from 1) out of the picture, black outside it, and scale it to size x size.
-
-    Returns float32[n, size, size, 3], 0..255, not rounded.
-    """
-    height, width = image.shape[:2]
-    found = np.zeros((len(candidates), size, size, 3), np.float32)
-    for patch, (x1, y1, x2, y2) in zip(found, candidates.astype(np.int64), strict=True):
-        left, top, right, bottom = max(x1, 1), max(y1, 1), min(x2, width), min(y2, height)
-        if left > right or top > bottom:
-            continue
-        cut = np.zeros((y2 - y1 + 1, x2 - x1 + 1, 3), np.float32)
-        cut[top - y1 : bottom - y1 + 1, left - x1 : right - x1 + 1] = image[top - 1 : bottom, left - 1 : right]
-        cv2.resize(cut, (size, size), dst=patch, interpolation=cv2.INTER_AREA)
-    return found
+def view(candidates: box.Boxes, network: PatchNetwork, size: int, cut: Cutter, networks: Networks) -> Array:
+    """What rnet or onet says of each candidate, float32[n, 5 or 15]; `cut` makes the patches that it sees."""
+    parts = list(patches.batches(candidates, size, networks.threads))
+    answers = networks.workers.map(lambda part: network(cut(candidates[part])), parts)
+    return np.concatenate(list(answers))[np.argsort(np.concatenate(parts))]
 
 
-def to_input(pictures: NDArray[np.uint8] | Array) -> Array:
-    """[n, h, w, 3], 0..255, to what the networks see: float32[n, 3, h, w]."""
-    scaled = (pictures.transpose(0, 3, 1, 2).astype(np.float32) - np.float32(MEAN)) * np.float32(SCALE)
-    return np.ascontiguousarray(scaled)
+def best(found: box.Boxes, scores: Array, offsets: Array) -> tuple[box.Boxes, Array, Array]:
+    """At most MAX_CANDIDATES, those of best score, in the order they come."""
+    if len(scores) <= MAX_CANDIDATES:
+        return found, scores, offsets
+    kept = np.sort(np.argsort(-scores, kind="stable")[:MAX_CANDIDATES])
+    return found[kept], scores[kept], offsets[kept]
+
+
+def probability(log_odds: Array) -> Array:
+    """The logistic function, without overflow."""
+    return np.asarray((1 + np.tanh(log_odds / 2)) / 2, np.float32)
+
+
+def _found(level: Image, factor: float, cells: Array, pnet: pyramid.Scanner) -> tuple[box.Boxes, Array, Array]:
+    """Boxes, scores and offsets of what passed in a level, as the original has them."""
+    cells = cells[np.lexsort((cells[:, 0], cells[:, 1]))]  # column by column
+    corner, scores, offsets = (
+        cells[:, 1::-1].astype(np.float64) * pyramid.STRIDE,
+        probability(cells[:, 2]),
+        cells[:, 3:],
+    )
+    if len(cells) == 1:  # the original mirrors the offsets' columns here; equal boxes need the same
+        row, column = int(cells[0, 0]), pyramid.outputs(level)[1] - 1 - int(cells[0, 1])
+        offsets = pnet(pyramid.seen(level, row, column, 1))[1:, 0].T
+    boxes = np.fix(np.hstack([corner + 1, corner + pyramid.CELL]) / factor)
+    boxes, scores, offsets = best(boxes, scores, offsets)
+    kept = box.nms(boxes, scores, 0.5)
+    return boxes[kept], scores[kept], offsets[kept]

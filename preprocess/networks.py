@@ -1,35 +1,75 @@
 """MTCNN's networks on ONNX Runtime: weights that `preprocess.prepare` wrote, as the callables that `mtcnn` takes."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import onnx
+import onnxruntime
 
-from preprocess.engines import onnx_session
+from preprocess import fusion
 from preprocess.insightface import LandmarkNetwork
-from preprocess.mtcnn import Networks
+from preprocess.mtcnn import Array, Image, Networks
+from preprocess.patches import Patches
 
 
 def load(directory: Path, threads: int) -> Networks:
-    """The three networks pnet.onnx, rnet.onnx and onet.onnx of a directory."""
+    """The three networks pnet.onnx, rnet.onnx and onet.onnx of a directory, run on so many threads.
 
-    def network(name: str, *outputs: str) -> Any:
-        session = onnx_session(directory / f"{name}.onnx", threads)
-        return lambda batch: session.run(outputs, {"input": batch})
-
+    Each thread runs a network on a part of a photo by itself: threads that share one run wait for each other after
+    every layer, and the layers are short.
+    """
+    cv2.setNumThreads(1)
     return Networks(
-        pnet=network("pnet", "prob", "reg"),
-        rnet=network("rnet", "prob", "reg"),
-        onet=network("onet", "prob", "reg", "landmarks"),
+        pnet=_first(directory / "pnet.onnx"),
+        rnet=_later(directory / "rnet.onnx", 24),
+        onet=_later(directory / "onet.onnx", 48),
+        workers=ThreadPoolExecutor(threads, thread_name_prefix="mtcnn"),
+        threads=threads,
     )
 
 
-def load_landmark_network(directory: Path, threads: int) -> LandmarkNetwork | None:
+def _first(path: Path) -> Callable[[Image], Array]:
+    session = _session(fusion.over_pixels(_read(path)))
+
+    def run(picture: Image) -> Array:
+        rows = np.ascontiguousarray(picture).reshape(1, 1, len(picture), -1)
+        return np.asarray(session.run(None, {"input": rows})[0][0])
+
+    return run
+
+
+def _later(path: Path, size: int) -> Callable[[Patches], Array]:
+    session = _session(fusion.over_patches(_read(path), size))
+
+    def run(patches: Patches) -> Array:
+        return np.asarray(session.run(None, vars(patches))[0])
+
+    return run
+
+
+def load_landmark_network(directory: Path) -> LandmarkNetwork | None:
     """InsightFace's lnet.onnx; None where the weights came without it."""
     path = directory / "lnet.onnx"
     if not path.is_file():
         return None
-    session = onnx_session(path, threads)
-
+    session = _session(_read(path))
     outputs = [f"fc5_{point}" for point in range(1, 6)]
     return lambda patches: np.stack(session.run(outputs, {"input": patches}), axis=1)
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is missing; run scripts/prepare-models")
+    return onnx.load(path)
+
+
+def _session(model: onnx.ModelProto) -> Any:
+    """One thread, and no memory plan: ONNX Runtime would keep one for every shape of input it has ever seen."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

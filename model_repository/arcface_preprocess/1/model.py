@@ -2,19 +2,20 @@
 
 import numpy as np
 
-from preprocess import arcface, image, networks
+from preprocess import arcface, image, insightface, networks
 from preprocess.serving import Arrays, Config, PythonModel, Request
 
 
 class TritonPythonModel(PythonModel):
     def load(self, config: Config) -> None:
+        self.find = insightface.finder(config.parameters.get("DETECTION", "crop"))
         self.networks = networks.load(config.directory, config.threads)
-        self.lnet = networks.load_landmark_network(config.directory, config.threads)
+        self.lnet = networks.load_landmark_network(config.directory)
 
     def infer(self, request: Request) -> Arrays:
         pictures = [image.decode(data) for data in request.inputs["IMAGE"][:, 0]]
-        faces = [arcface.from_crop(picture, self.networks, self.lnet) for picture in pictures]
+        faces = [self.find(picture, self.networks, self.lnet) for picture in pictures]
         return {
-            "FACE": np.stack([arcface.NO_FACE if face is None else face for face in faces]),
+            "FACE": np.stack([arcface.of_face(*pair) for pair in zip(pictures, faces, strict=True)]),
             "FOUND": np.array([[face is not None] for face in faces]),
         }
