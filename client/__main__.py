@@ -8,8 +8,15 @@ import sys
 COMMANDS = {
     "serve": ("client.serve", "run Triton and the gateway together"),
     "gateway": ("client.gateway", "run the gateway before a Triton that already runs"),
+    "triton": ("client.serve_triton", "run Triton alone, for gateways elsewhere"),
     "gen_example_json": ("client.gen_example_json", "pack pictures of faces into test.json for /service"),
     "gen_img_json": ("client.gen_img_json", "find the face in each photo and pack them into test.json"),
+    "health": ("client.cli.health", "say whether a server can answer, and with which weights"),
+    "detect": ("client.cli.detect", "find the faces in a photo, and draw them"),
+    "compare": ("client.cli.compare", "compare the faces of two photos"),
+    "embed": ("client.cli.embed", "embed every face of many photos into one table"),
+    "cluster": ("client.cli.cluster", "group the faces of a folder by person, on a contact sheet"),
+    "evaluate": ("client.cli.evaluate", "measure accuracy on labelled faces such as LFW"),
     "perf": ("client.perf", "load a model with perf_analyzer"),
 }
 
