@@ -67,6 +67,17 @@ QUESTIONS = {
     ),
 }
 
+# The questions whose processes a model of the contract needs.
+NEEDS = {
+    "facenet_embed": {"facenet_embed"},
+    "facenet_compare": {"facenet_embed", "face_distance"},
+    "face_distance": {"face_distance"},
+    "face_detect": {"face_detect"},
+    "facenet_photo": {"face_crops", "facenet_embed"},
+    "arcface_embed": {"arcface_embed"},
+    "arcface_photo": {"face_crops", "arcface_embed"},
+}
+
 
 class Canary:
     """Asks all questions of one Triton, and holds later answers against the first ones."""

@@ -16,7 +16,7 @@ import grpc
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from .canary import QUESTIONS, Canary, Health
+from .canary import NEEDS, QUESTIONS, Canary, Health
 from .contract import MODELS
 from .faces import Network
 from .identity import Identity
@@ -52,7 +52,7 @@ class Replica:
         self.identities: dict[Network, Identity] = {}  # read when first asked for, anew after each restart
         self._canary = canary
         self._questioned = -CANARY_EVERY_SECONDS
-        self._ill: set[str] = set()
+        self.ill: set[str] = set()  # canary questions that it fails, whatever it says of itself
         self.client = InferenceServerClient(address, channel_args=CHANNEL_ARGS)
         self.up = False
         self.in_flight = 0
@@ -60,6 +60,15 @@ class Replica:
         self._poked = asyncio.Event()
         self._silent = 0
         self._watching = asyncio.ensure_future(self._watch())
+
+    @property
+    def well(self) -> bool:
+        """Whether every model can answer."""
+        return self.up and not self.ill
+
+    def can(self, model: str) -> bool:
+        """Whether this model can answer, even where another cannot."""
+        return self.up and not NEEDS[model] & self.ill
 
     def poke(self) -> None:
         """Look at it now: a call to it failed."""
@@ -74,12 +83,14 @@ class Replica:
     async def _watch(self) -> None:
         while True:
             self._poked.clear()
-            up = await self._probe()
-            if up != self.up:
-                logger.warning("Triton at %s is %s", self.address, "ready" if up else "not ready")
-            if not up:
+            before = self.well
+            self.up = await self._probe()
+            if self.up:
+                self.ill = await self._ill_models()
+            if self.well != before:
+                logger.warning("Triton at %s is %s", self.address, "ready" if self.well else "not ready")
+            if not self.well:
                 self.identities.clear()
-            self.up = up
             self.probed.set()
             # A timer rather than wait_for, which before Python 3.12 may lose the cancellation that ends this loop.
             pause = 0.0 if self._silent == 1 else PROBE_EVERY_SECONDS
@@ -90,7 +101,7 @@ class Replica:
                 timer.cancel()
 
     async def _probe(self) -> bool:
-        """Whether it and every model of the contract say that they can answer, and do."""
+        """Whether it and every model of the contract say that they can answer."""
         asked = [self.client.is_server_ready(client_timeout=PROBE_SECONDS)]
         asked += [self.client.is_model_ready(model, client_timeout=PROBE_SECONDS) for model in MODELS]
         answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -98,24 +109,24 @@ class Replica:
         self._silent = self._silent + 1 if silent else 0
         if silent and self._silent < SILENT_PROBES:
             return self.up
-        return all(answer is True for answer in answers) and not await self._ill_models()
+        return all(answer is True for answer in answers)
 
     async def _ill_models(self) -> set[str]:
         """Models that give no answer or a wrong one, asked now and then. Answers to callers prove a busy model well."""
         asked = time.monotonic()
         if asked - self._questioned < CANARY_EVERY_SECONDS:
-            return self._ill
+            return self.ill
         health = await self._canary.ask(self.client, CANARY_SECONDS)
         busy = {model for model, question in QUESTIONS.items() if self._answered_since(asked, question.proved_by)}
         self._questioned = time.monotonic()
-        self._ill = {
+        ill = {
             model
             for model, found in health.items()
             if found is Health.FAILING or (found is Health.SILENT and model not in busy)
         }
-        if self._ill:
-            logger.warning("Triton at %s does not answer for %s", self.address, ", ".join(sorted(self._ill)))
-        return self._ill
+        if ill:
+            logger.warning("Triton at %s does not answer for %s", self.address, ", ".join(sorted(ill)))
+        return ill
 
     def _answered_since(self, moment: float, models: frozenset[str]) -> bool:
         return any(self.answered.get(model, -math.inf) > moment for model in models)
@@ -149,11 +160,11 @@ class Replicas:
 
     def ready(self) -> bool:
         """Whether at least one replica can answer."""
-        return any(replica.up for replica in self._replicas.values())
+        return any(replica.well for replica in self._replicas.values())
 
-    def pick(self, but: Replica | None = None) -> Replica | None:
-        """The ready replica with the fewest calls in flight, those in turn where several have; never `but`."""
-        ready = [replica for replica in self._replicas.values() if replica.up and replica is not but]
+    def pick(self, model: str, but: Replica | None = None) -> Replica | None:
+        """Of those that can run `model` one with the fewest calls in flight, in turn where several have; never `but`."""
+        ready = [replica for replica in self._replicas.values() if replica.can(model) and replica is not but]
         if not ready:
             return None
         self._turn += but is None

@@ -112,7 +112,7 @@ class Triton:
 
     async def identity(self, network: Network, deadline: float) -> Identity:
         """Which weights and preprocessing embed; raises ServiceError."""
-        replica = self._replicas.pick()
+        replica = self._replicas.pick(f"{network}_embed")
         if replica is None:
             raise Busy(*NOT_READY)
         if network not in replica.identities:
@@ -126,13 +126,13 @@ class Triton:
     async def _send(self, call: "Call") -> InferResult:
         """The answer of one replica or, while the budget of repeated calls lasts, of a second one."""
         self._retries = min(RETRY_BURST, self._retries + RETRY_SHARE)
-        first = self._replicas.pick()
+        first = self._replicas.pick(call.model)
         if first is None:
             raise Busy(*NOT_READY)
         try:
             return await _ask(first, call)
         except InferenceServerException as error:
-            second = self._replicas.pick(but=first)
+            second = self._replicas.pick(call.model, but=first)
             if error.status() != str(grpc.StatusCode.UNAVAILABLE) or second is None or self._retries < 1:
                 _raise(error)
         self._retries -= 1

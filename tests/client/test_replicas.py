@@ -224,7 +224,7 @@ def test_a_hung_replica_costs_its_calls_and_is_dropped_and_taken_back(fake, othe
         picked = set()
 
         def taken_back():
-            picked.add(triton._replicas.pick().address)
+            picked.add(triton._replicas.pick("facenet_embed").address)
             return len(picked) == 2
 
         await until(taken_back)
@@ -238,11 +238,13 @@ def test_a_name_stands_for_its_addresses_as_they_come_and_go(pair):
     async def main():
         watched = Replicas("triton:8001", lambda url: list(found))
         await watched.start()
-        assert watched.pick().address == pair[0].url
+        assert watched.pick("facenet_embed").address == pair[0].url
         found[:] = [pair[1].url]
-        await until(lambda: watched.pick() is not None and watched.pick().address == pair[1].url)
+        await until(
+            lambda: watched.pick("facenet_embed") is not None and watched.pick("facenet_embed").address == pair[1].url
+        )
         found.clear()
-        await until(lambda: watched.pick() is None)
+        await until(lambda: watched.pick("facenet_embed") is None)
         await watched.close()
 
     asyncio.run(main())
@@ -280,6 +282,7 @@ def test_a_model_that_calls_itself_ready_but_gives_no_answer_is_a_replica_that_i
         pair[0].ill.add("face_crops")
         pair[1].ready = False
         await until(lambda: not triton.ready())
+        await embed(triton)  # it needs another process than the one that is ill
         pair[0].ill.clear()
         await until(triton.ready)
 

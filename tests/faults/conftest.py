@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import io
 import json
 import os
 import signal
@@ -33,8 +34,6 @@ def victim(repository: Path) -> Iterator[Server]:
 
 def face(number: int) -> bytes:
     """A request that embeds one face of its own; no two numbers give the same."""
-    import io
-
     turned = Image.fromarray(astronaut()).crop((150, 50, 300, 210)).rotate(3 * number)
     file = io.BytesIO()
     turned.save(file, "PNG")
@@ -117,7 +116,9 @@ def seconds_until(condition: bool, server: Server, limit: float) -> float:
 
 def processes(server: Server) -> dict[str, int]:
     """The server's processes by name: triton, gateway, and each model's Python process by the model's name."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(maxsplit=2) for line in listing.splitlines()]
     children: dict[int, list[tuple[int, str]]] = {}
     for pid, parent, command in rows:
@@ -129,7 +130,8 @@ def processes(server: Server) -> dict[str, int]:
         if "tritonserver" in command:
             found["triton"] = pid
             for stub, arguments in children.get(pid, []):
-                found[Path(arguments.split()[1]).parents[1].name] = stub
+                if "/1/model.py" in arguments:  # a dead one is listed without
+                    found[Path(arguments.split()[1]).parents[1].name] = stub
     return found
 
 

@@ -1,15 +1,14 @@
 """Processes that die or hang, under load: what was promised of each fault must be seen."""
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server
-from tests.faults.conftest import Callers, hurt, is_ready, post, processes, seconds_until
+from tests.conftest import Server, launch
+from tests.faults.conftest import Callers, hurt, post, processes, seconds_until
 
 READINESS_SECONDS = 5.0  # until a fault shows
 RECOVERY_SECONDS = {"gateway": 10.0}
@@ -80,18 +79,13 @@ def test_one_dead_model_leaves_the_others_answering(victim: Server, golden: Path
 
 
 def test_a_launcher_that_is_killed_leaves_no_orphan(repository: Path) -> None:
-    from tests.conftest import launch
-
     server = launch(repository)
     pids = set(processes(server).values())
-    assert len(pids) == 9
     server.process.kill()
-    server.process.wait()
-    server.process.stdout.close()
+    server.process.communicate()
+    assert len(pids) == 9
     deadline = time.monotonic() + 10
     while any(Path("/proc", str(pid)).exists() for pid in pids):
         assert time.monotonic() < deadline, "processes outlive their launcher"
         time.sleep(0.1)
-    regions = f"face_{server.process.pid}_*"
-    assert not is_ready(server)
-    assert list(Path("/dev/shm").glob(regions)) == [] or os.environ.get("CI")
+    assert not list(Path("/dev/shm").glob(f"face_{server.process.pid}_*"))
