@@ -34,6 +34,13 @@ def nms(boxes: Boxes, scores: NDArray[np.floating[Any]], threshold: float, over_
     return np.asarray(order[kept], np.intp)
 
 
+def nms_by_group(boxes: Boxes, scores: NDArray[np.floating[Any]], group: Indices, threshold: float) -> Indices:
+    """As `nms`, for each group by itself; group by group. Corners are whole pixels."""
+    apart = 2.0 ** np.ceil(np.log2(np.abs(boxes).max(initial=1))) * 4  # a power of two: shifted corners stay exact
+    kept = nms(boxes + group[:, None] * apart, scores, threshold)
+    return np.asarray(kept[np.argsort(group[kept], kind="stable")], np.intp)
+
+
 def _overlapping(boxes: Boxes, threshold: float, over_smaller: bool) -> tuple[Indices, Indices]:
     """All pairs of boxes, the smaller index first, that overlap by more than the threshold."""
     none = np.empty(0, np.intp)

@@ -73,22 +73,14 @@ def _propose(image: Image, networks: Networks) -> box.Boxes:
     if factors and min(image.shape[:2]) * factors[-1] <= pyramid.CELL:  # exactly one cell counts as too small here
         factors.pop()
     levels = [_scaled(image, *pyramid.size(image, factor)) for factor in factors]
-    scanned = pyramid.scan(levels, networks.pnet, networks.workers, FULL.threshold_pnet)
-    found = [_found(cells, factor) for cells, factor in zip(scanned, factors, strict=True)]
-    if not found:
-        return np.empty((0, 4))
-    candidates, scores, offsets = mtcnn.best(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-    kept = box.nms(candidates, scores, 0.7)
-    return np.round(box.square(box.regress(candidates[kept], offsets[kept]), extent=1))
-
-
-def _found(cells: Array, factor: float) -> tuple[box.Boxes, Array, Array]:
-    """Boxes, scores and offsets of what passed in a level; one pixel wider than `preprocess.mtcnn` has them."""
-    corner = cells[:, 1::-1].astype(np.float64) * pyramid.STRIDE + 1
-    found = np.round(np.hstack([corner, corner + pyramid.CELL]) / factor)
-    found, scores, offsets = mtcnn.best(found, mtcnn.probability(cells[:, 2]), cells[:, 3:])
-    kept = box.nms(found, scores, 0.5)
-    return found[kept], scores[kept], offsets[kept]
+    cells = pyramid.scan(levels, networks.pnet, networks.workers, FULL.threshold_pnet)
+    corners = cells.corners() + 1
+    found = np.round(np.hstack([corners, corners + pyramid.CELL]) / np.array(factors)[cells.level, None])
+    scores = mtcnn.probability(cells.log_odds)
+    kept = box.nms_by_group(found, scores, cells.level, 0.5)
+    found, scores, offsets = mtcnn.best(found[kept], scores[kept], cells.offsets[kept])
+    kept = box.nms(found, scores, 0.7)
+    return np.round(box.square(box.regress(found[kept], offsets[kept]), extent=1))
 
 
 def _best(

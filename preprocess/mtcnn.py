@@ -87,15 +87,18 @@ def detect(image: Image, networks: Networks, options: Options) -> Faces:
 
 def propose(picture: Picture, networks: Networks, options: Options) -> box.Boxes:
     """First stage: candidate boxes float64[n, 4], square and in whole pixels, from the network's view of each level."""
-    factors = pyramid.scales(picture.image, options.min_face_size, options.factor)
-    levels = pyramid.levels(picture, factors, networks.workers)
-    scanned = pyramid.scan(levels, networks.pnet, networks.workers, options.threshold_pnet)
-    found = [_found(*each, networks.pnet) for each in zip(levels, factors, scanned, strict=True)]
-    if not found:
-        return np.empty((0, 4))
-    candidates, scores, offsets = best(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-    kept = box.nms(candidates, scores, 0.7)
-    return np.fix(box.square(box.regress(candidates[kept], offsets[kept], extent=0)))
+    workers, factors = networks.workers, pyramid.scales(picture.image, options.min_face_size, options.factor)
+    levels = pyramid.levels(picture, factors, workers)
+    cells = pyramid.scan(levels, networks.pnet, workers, options.threshold_pnet)
+    order = np.lexsort((cells.row, cells.column, cells.level))  # column by column
+    corners, scale = cells.corners()[order], np.array(factors)[cells.level[order], None]
+    found = np.fix(np.hstack([corners + 1, corners + pyramid.CELL]) / scale)
+    scores = probability(cells.log_odds[order])
+    offsets = _as_the_original(cells, levels, networks.pnet)[order]
+    kept = box.nms_by_group(found, scores, cells.level[order], 0.5)
+    found, scores, offsets = best(found[kept], scores[kept], offsets[kept])
+    kept = box.nms(found, scores, 0.7)
+    return np.fix(box.square(box.regress(found[kept], offsets[kept], extent=0)))
 
 
 def refine(picture: Picture, candidates: box.Boxes, networks: Networks, options: Options) -> box.Boxes:
@@ -123,7 +126,7 @@ def output(picture: Picture, candidates: box.Boxes, networks: Networks, options:
 
 def view(candidates: box.Boxes, network: PatchNetwork, size: int, cut: Cutter, networks: Networks) -> Array:
     """What rnet or onet says of each candidate, float32[n, 5 or 15]; `cut` makes the patches that it sees."""
-    parts = list(patches.batches(candidates, size, networks.threads))
+    parts = patches.batches(candidates, size, networks.threads)
     answers = networks.workers.map(lambda part: network(cut(candidates[part])), parts)
     return np.concatenate(list(answers))[np.argsort(np.concatenate(parts))]
 
@@ -141,18 +144,11 @@ def probability(log_odds: Array) -> Array:
     return np.asarray((1 + np.tanh(log_odds / 2)) / 2, np.float32)
 
 
-def _found(level: Image, factor: float, cells: Array, pnet: pyramid.Scanner) -> tuple[box.Boxes, Array, Array]:
-    """Boxes, scores and offsets of what passed in a level, as the original has them."""
-    cells = cells[np.lexsort((cells[:, 0], cells[:, 1]))]  # column by column
-    corner, scores, offsets = (
-        cells[:, 1::-1].astype(np.float64) * pyramid.STRIDE,
-        probability(cells[:, 2]),
-        cells[:, 3:],
-    )
-    if len(cells) == 1:  # the original mirrors the offsets' columns here; equal boxes need the same
-        row, column = int(cells[0, 0]), pyramid.outputs(level)[1] - 1 - int(cells[0, 1])
-        offsets = pnet(pyramid.seen(level, row, column, 1))[1:, 0].T
-    boxes = np.fix(np.hstack([corner + 1, corner + pyramid.CELL]) / factor)
-    boxes, scores, offsets = best(boxes, scores, offsets)
-    kept = box.nms(boxes, scores, 0.5)
-    return boxes[kept], scores[kept], offsets[kept]
+def _as_the_original(cells: pyramid.Cells, levels: list[Image], pnet: pyramid.Scanner) -> Array:
+    """Offsets of the cells. For the only one of its level the original mirrors the columns that it reads them from."""
+    offsets = cells.offsets.copy()
+    for level in np.flatnonzero(np.bincount(cells.level) == 1):
+        only = np.searchsorted(cells.level, level)
+        mirrored = pyramid.outputs(levels[level])[1] - 1 - cells.column[only]
+        offsets[only] = pnet(pyramid.seen(levels[level], cells.row[only], mirrored, 1))[1:, 0, 0]
+    return offsets

@@ -4,7 +4,6 @@ Scaling by area is linear: a patch is `rows @ cut @ columns`, where a weight say
 a row of the picture. That product is the networks' first operation, so here the pixels are only gathered and weighed.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +33,11 @@ class Patches:
     columns: Array
 
 
-def batches(boxes: Boxes, size: int, workers: int) -> Iterator[Indices]:
-    """Shares boxes out in batches of like sides, enough of them to keep all workers busy."""
+def batches(boxes: Boxes, size: int, workers: int) -> list[Indices]:
+    """Shares boxes out in batches of like sides, as many for each worker."""
     order = np.argsort(boxes[:, 2] - boxes[:, 0], kind="stable")
-    most = max(1, min(PIXELS_AT_ONCE // size**2, -(-len(boxes) // workers)))
-    for start in range(0, len(order), most):
-        yield order[start : start + most]
+    rounds = -(-len(order) * size**2 // (PIXELS_AT_ONCE * workers))
+    return np.array_split(order, min(rounds * workers, len(order)))
 
 
 def cut(picture: Picture, boxes: Boxes, size: int) -> Patches:

@@ -5,6 +5,7 @@ The network looks at 12 pixels of a level at a time, in steps of two, so that ea
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from preprocess import area
 from preprocess.area import Image, Picture
+from preprocess.boxes import Indices
 
 Array = NDArray[np.float32]
 Scanner = Callable[[Image], Array]
@@ -20,6 +22,22 @@ Scanner = Callable[[Image], Array]
 
 STRIDE, CELL = 2, 12  # pixels of a level: between two outputs of the network, and seen by one
 TILE = 128  # outputs, both sides, in one run: bounds memory, and the layers stay in the processor's cache
+MAX_CELLS = 20_000  # that pass, of a level: bounds time and memory on hostile pictures
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Outputs of the network that passed: level, row and column intp[n], log_odds float32[n], offsets float32[n, 4]."""
+
+    level: Indices
+    row: Indices
+    column: Indices
+    log_odds: Array
+    offsets: Array
+
+    def corners(self) -> NDArray[np.float64]:
+        """Left and top of what each one sees, in pixels of its level: float64[n, 2]."""
+        return np.stack([self.column, self.row], axis=1) * float(STRIDE)
 
 
 def scales(image: Image, min_face_size: float, factor: float) -> list[float]:
@@ -44,17 +62,22 @@ def size(image: Image, factor: float) -> tuple[int, int]:
     return int(np.ceil(height * factor)), int(np.ceil(width * factor))
 
 
-def scan(levels: list[Image], pnet: Scanner, workers: Executor, threshold: float) -> Iterator[Array]:
-    """What passes in each level: float32[n, 7] of row, column, log-odds and offsets, row by row.
-
-    threshold: the least probability.
-    """
+def scan(levels: list[Image], pnet: Scanner, workers: Executor, threshold: float) -> Cells:
+    """What passes in all levels, level by level, row by row. threshold: the least probability."""
     with np.errstate(divide="ignore"):
         look = partial(_look, pnet, np.log(threshold) - np.log(1 - threshold))
     scans = [[workers.submit(look, level, *corner) for corner in _tiles(level)] for level in levels]
-    for tiles in scans:
-        cells = np.concatenate([tile.result() for tile in tiles])
-        yield cells[np.lexsort((cells[:, 1], cells[:, 0]))]
+    found = [_best(np.concatenate([tile.result() for tile in tiles])) for tiles in scans]
+    level = np.repeat(np.arange(len(found)), [len(cells) for cells in found])
+    cells = np.concatenate([np.empty((0, 7), np.float32), *found])
+    row, column = cells[:, :2].astype(np.intp).T
+    order = np.lexsort((column, row, level))
+    return Cells(level[order], row[order], column[order], cells[order, 2], cells[order, 3:])
+
+
+def _best(cells: Array) -> Array:
+    """At most MAX_CELLS, those of best score."""
+    return cells if len(cells) <= MAX_CELLS else cells[np.argsort(-cells[:, 2], kind="stable")[:MAX_CELLS]]
 
 
 def outputs(level: Image) -> tuple[int, int]:
@@ -76,7 +99,7 @@ def _tiles(level: Image) -> Iterator[tuple[int, int]]:
 
 
 def _look(pnet: Scanner, least: float, level: Image, row: int, column: int) -> Array:
-    """What passes in one tile."""
+    """What passes in one tile: float32[n, 7] of row, column, log-odds and offsets."""
     answer = pnet(seen(level, row, column, TILE))
     rows, columns = np.nonzero(answer[0] >= least)
     return np.column_stack([rows + row, columns + column, answer[:, rows, columns].T]).astype(np.float32)
