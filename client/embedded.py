@@ -1,11 +1,7 @@
-"""Runs the tritonserver that the nvidia-pytriton wheel carries: where there is no Docker, and in the tests.
-
-The wheel's Python API is not used; only its server, Python backend and libraries are.
-"""
+"""Starts and stops a tritonserver as a child process: the one of an image, or else the nvidia-pytriton wheel's."""
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 import secrets
 import shutil
@@ -19,19 +15,18 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from client import installation
+from client.installation import Installation, LaunchError
+
 PROJECT = Path(__file__).resolve().parent.parent
 EXIT_SECONDS = 10  # for requests in flight when the server is told to stop
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 ADMIN_APIS = "shared-memory,model-repository,trace,logging"  # closed: each would let a client read or change the server
 
 
-class LaunchError(RuntimeError):
-    """The server cannot start; the message is one line that says what to do."""
-
-
 @dataclass(frozen=True)
 class Ports:
-    """Loopback ports of Triton's three listeners."""
+    """Ports of Triton's three listeners."""
 
     http: int = 8000
     grpc: int = 8001
@@ -39,11 +34,14 @@ class Ports:
 
 
 class EmbeddedTriton:
-    """A tritonserver process on loopback, serving one model repository."""
+    """A tritonserver process that serves one model repository; a process of ours runs one of them.
 
-    def __init__(self, repository: Path, ports: Ports) -> None:
-        self.repository, self.ports = repository.resolve(), ports
-        self.log = PROJECT / ".cache" / f"triton-{ports.grpc}.log"  # of the last start
+    gRPC and metrics listen on `address`, HTTP always on loopback: it has no TLS, no limits, and only we ask it.
+    """
+
+    def __init__(self, repository: Path, ports: Ports, address: str = "127.0.0.1", log: Path | None = None) -> None:
+        self.repository, self.ports, self.address = repository.resolve(), ports, address
+        self.log = log  # of the last start; None: standard error
         self.shm_prefix = f"face_{os.getpid()}_{secrets.token_hex(4)}_"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -52,13 +50,13 @@ class EmbeddedTriton:
         if not self.repository.is_dir():
             raise LaunchError(f"there is no model repository {self.repository}")
         _sweep_regions()
-        self.log.parent.mkdir(exist_ok=True)
-        self.log.unlink(missing_ok=True)
+        if self.log:
+            self.log.unlink(missing_ok=True)
         self.runtime = Path(tempfile.mkdtemp(prefix="face-triton-"))
-        _assemble_backend(self.runtime / "backends" / "python")
+        server = installation.find(self.runtime)
         self.process = subprocess.Popen(
-            self._command(),
-            env=_environment(),
+            self._command(server),
+            env=_environment(server),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
             preexec_fn=die_with_parent,
@@ -69,11 +67,11 @@ class EmbeddedTriton:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if not self.alive():
-                raise LaunchError(f"tritonserver could not load the models: {self._last_error()} ({self.log})")
+                raise LaunchError(f"tritonserver could not load the models: {self._last_error()}")
             if self.ready():
                 return
             time.sleep(0.05)
-        raise LaunchError(f"tritonserver was not ready after {seconds:.0f} s; see {self.log}")
+        raise LaunchError(f"tritonserver was not ready after {seconds:.0f} s; see {self.log or 'its log above'}")
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -101,22 +99,24 @@ class EmbeddedTriton:
         shutil.rmtree(self.runtime, ignore_errors=True)
 
     def _last_error(self) -> str:
-        """What Triton said last of a model that failed to load."""
+        """What Triton said last of a model that failed to load, and where it said it."""
+        if self.log is None:
+            return "its reasons are above"
         lines = self.log.read_text(errors="replace").splitlines() if self.log.is_file() else []
         told = [
             line.split("] ", 1)[1].strip('"').split(r"\n")[0]
             for line in lines
             if "failed to load" in line and "] " in line
         ]
-        return told[-1] if told else "no reason given"
+        return f"{told[-1] if told else 'no reason given'} ({self.log})"
 
-    def _command(self) -> list[str]:
+    def _command(self, server: Installation) -> list[str]:
         key = secrets.token_hex(16)  # known to nobody: the restricted APIs are closed for good
         return [
-            str(_wheel() / "tritonserver" / "bin" / "tritonserver"),
+            str(server.binary),
             f"--model-repository={self.repository}",
             "--model-config-name=prepared",  # written by prepare-models; models without one use config.pbtxt
-            f"--backend-directory={self.runtime / 'backends'}",
+            f"--backend-directory={server.backends}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             "--model-control-mode=none",
             "--disable-auto-complete-config",
@@ -124,14 +124,14 @@ class EmbeddedTriton:
             "--http-address=127.0.0.1",
             f"--http-port={self.ports.http}",
             f"--http-restricted-api={ADMIN_APIS}:admin-key={key}",
-            "--grpc-address=127.0.0.1",
+            f"--grpc-address={self.address}",
             f"--grpc-port={self.ports.grpc}",
             f"--grpc-restricted-protocol={ADMIN_APIS}:admin-key={key}",
             "--log-info=false",
-            f"--log-file={self.log}",  # on a terminal, its complaints about missing GPUs would drown the rest
+            *([f"--log-file={self.log}"] if self.log else []),
             "--pinned-memory-pool-byte-size=0",
             f"--allow-gpu-metrics={str(Path('/dev/nvidiactl').exists()).lower()}",
-            "--metrics-address=127.0.0.1",
+            f"--metrics-address={self.address}",
             f"--metrics-port={self.ports.metrics}",
         ]
 
@@ -142,37 +142,18 @@ def die_with_parent() -> None:
 
 
 def _sweep_regions() -> None:
-    """Remove shared memory of servers whose launcher was killed: its process id is in their names."""
+    """Remove shared memory of servers whose launcher was killed: its process id is in their names.
+
+    In a container that was started again, that launcher had the id of this one.
+    """
     for region in Path("/dev/shm").glob("face_*_*"):
         owner = region.name.split("_")[1]
-        if owner.isdigit() and not Path("/proc", owner).exists():
+        if owner.isdigit() and (int(owner) == os.getpid() or not Path("/proc", owner).exists()):
             region.unlink(missing_ok=True)
 
 
-def _wheel() -> Path:
-    found = importlib.util.find_spec("pytriton")
-    if found is None or found.origin is None:
-        raise LaunchError("the package nvidia-pytriton is not installed; run scripts/setup")
-    return Path(found.origin).parent
-
-
-def _assemble_backend(directory: Path) -> None:
-    """The Python backend wants its library, its utilities and this interpreter's stub side by side."""
-    directory.mkdir(parents=True)
-    server, version = _wheel() / "tritonserver", f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
-    if not stub.is_file():
-        raise LaunchError(f"nvidia-pytriton has no stub for Python {version}; use Python 3.10 to 3.12")
-    for file in (*(server / "backends" / "python").glob("*.*"), stub):
-        shutil.copy(file, directory)
-    (directory / stub.name).chmod(0o755)  # a wheel may come unpacked without the run bits
-    binary = server / "bin" / "tritonserver"
-    if not os.access(binary, os.X_OK):
-        binary.chmod(0o755)
-
-
-def _environment() -> dict[str, str]:
-    libraries = [str(_wheel().parent / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
+def _environment(server: Installation) -> dict[str, str]:
+    libraries = [str(server.libraries), sysconfig.get_config_var("LIBDIR") or ""]
     inherited = os.environ.get("LD_LIBRARY_PATH", "")
     return {
         **os.environ,

@@ -1,6 +1,7 @@
 """`python -m client serve`: the embedded tritonserver and the gateway before it, together."""
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -8,7 +9,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from client.embedded import PROJECT, EmbeddedTriton, LaunchError, Ports
+from client.embedded import PROJECT, EmbeddedTriton, Ports
+from client.installation import LaunchError
 from client.supervisor import Gateway, start, supervise
 
 
@@ -31,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 1 where something cannot start."""
     ports = Ports(args.triton_http_port, args.triton_grpc_port, args.triton_metrics_port)
-    triton = EmbeddedTriton(args.repository, ports)
+    triton = EmbeddedTriton(args.repository, ports, log=_log(ports))
     gateway = Gateway(args.port, f"127.0.0.1:{ports.grpc}")
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt_on_signal)
     try:
-        _require_free(args.port, ports.http, ports.grpc, ports.metrics)
-        _require_prepared(args.repository)
+        require_free(args.port, ports.http, ports.grpc, ports.metrics)
+        require_prepared(args.repository)
         print("Loading the models ...", flush=True)
         start(triton, gateway)
         print(_welcome(args.port, ports), flush=True)
@@ -45,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"serve: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopping ...", flush=True)
+        with contextlib.suppress(OSError):  # the terminal may be gone, and that is why we stop
+            print("\nStopping ...", flush=True)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not leave half of it running
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -54,11 +57,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def interrupt_on_signal(number: int, frame: FrameType | None) -> None:
+    """A signal handler that ends a server as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
-def _require_free(*ports: int) -> None:
+def require_free(*ports: int) -> None:
+    """Raise LaunchError if somebody listens on one of the ports: their answers would be taken for ours."""
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,9 +73,20 @@ def _require_free(*ports: int) -> None:
                 raise LaunchError(f"port {port} is taken; stop what uses it or choose another (--help)") from None
 
 
-def _require_prepared(repository: Path) -> None:
+def require_prepared(repository: Path) -> None:
+    """Raise LaunchError for a folder that prepare-models has not filled."""
     if not (repository / "manifest.json").is_file():
         raise LaunchError(f"{repository} is not prepared; run scripts/prepare-models --repository {repository}")
+
+
+def _log(ports: Ports) -> Path | None:
+    """A file, as complaints about missing GPUs would drown a terminal; None in a container, which may write none."""
+    folder = PROJECT / ".cache"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return folder / f"triton-{ports.grpc}.log" if os.access(folder, os.W_OK) else None
 
 
 def _welcome(port: int, ports: Ports) -> str:

@@ -37,6 +37,7 @@ class Settings:
     triton_url: str = "127.0.0.1:8001"  # or several with commas; a name stands for all of its addresses
     uai_service_config: Path | None = None  # UAI_SERVICE_CONFIG, the original's name
     api_keys_file: Path | None = None  # a key a line; demanded once others than this machine can connect
+    without_keys: bool = False  # yes: others may ask without one, because something before the gateway guards it
 
     # what a request may hold
     max_body_bytes: int = setting(16 * MIB, 1024, 1024 * MIB)
@@ -81,13 +82,20 @@ class Settings:
             raise SettingsError(f"FACE_HOST={self.host!r} is not an IP address, such as 127.0.0.1") from None
         if not all(TRITON_ADDRESS.fullmatch(url.strip()) for url in self.triton_url.split(",")):
             raise SettingsError(f"FACE_TRITON_URL={self.triton_url!r} must be host:port, several with commas between")
-        if not loopback and self.api_keys_file is None:
+        if not (loopback or self.api_keys_file or self.without_keys):
             raise SettingsError(
                 f"FACE_HOST={self.host} lets other machines in: set FACE_API_KEYS_FILE to a file of keys"
+                " (or FACE_WITHOUT_KEYS=yes where something else guards the port)"
             )
 
 
-CASTS: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str, Path | None: Path}
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError
+    return text == "yes"
+
+
+CASTS: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str, Path | None: Path, bool: _yes_or_no}
 
 
 def _parse(key: str, text: str, kind: Any, bounds: Mapping[str, float]) -> Any:

@@ -14,7 +14,8 @@ import time
 import urllib.error
 import urllib.request
 
-from client.embedded import EmbeddedTriton, LaunchError, die_with_parent
+from client.embedded import EmbeddedTriton, die_with_parent
+from client.installation import LaunchError
 
 log = logging.getLogger("client.supervisor")
 

@@ -95,3 +95,11 @@ def test_triton_addresses(url):
 def test_what_is_no_triton_address_is_refused(url):
     with pytest.raises(SettingsError, match="FACE_TRITON_URL"):
         Settings.from_env({"FACE_TRITON_URL": url})
+
+
+def test_beyond_loopback_without_keys_only_when_said_so():
+    assert Settings.from_env({"FACE_HOST": "0.0.0.0", "FACE_WITHOUT_KEYS": "yes"}).without_keys
+    with pytest.raises(SettingsError, match="FACE_API_KEYS_FILE"):
+        Settings.from_env({"FACE_HOST": "0.0.0.0", "FACE_WITHOUT_KEYS": "no"})
+    with pytest.raises(SettingsError, match="FACE_WITHOUT_KEYS='1' is not a valid bool"):
+        Settings.from_env({"FACE_HOST": "0.0.0.0", "FACE_WITHOUT_KEYS": "1"})

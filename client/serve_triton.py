@@ -1,0 +1,82 @@
+"""`python -m client triton`: a tritonserver alone, for gateways elsewhere; what the Triton images run.
+
+It ends as soon as one of its models no longer answers, with status 1: whatever runs the container starts it again.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+
+from tritonclient.grpc.aio import InferenceServerClient
+
+from client.canary import Canary, Health
+from client.embedded import PROJECT, EmbeddedTriton, Ports
+from client.installation import LaunchError
+from client.serve import interrupt_on_signal, require_free, require_prepared
+from client.supervisor import START_SECONDS
+
+POLL_SECONDS = 0.5
+ASK_EVERY_SECONDS = 5.0
+SILENT_SECONDS = 12.0  # longer than the 9 s after which a busy model refuses what waits in its queue
+WRONG_ANSWERS = 2  # in a row: one may be an accident
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    ports = Ports()
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=PROJECT / "model_repository",
+        help="model repository that scripts/prepare-models filled (default: model_repository)",
+    )
+    parser.add_argument(
+        "--address", default="127.0.0.1", help="of gRPC and metrics, for a network that is yours alone (%(default)s)"
+    )
+    parser.add_argument("--http-port", type=int, default=ports.http, help="HTTP, on loopback only (%(default)s)")
+    parser.add_argument("--grpc-port", type=int, default=ports.grpc, help="gRPC (%(default)s)")
+    parser.add_argument("--metrics-port", type=int, default=ports.metrics, help="metrics (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; 1 where Triton does not start, ends, or has a model that does not answer."""
+    ports = Ports(args.http_port, args.grpc_port, args.metrics_port)
+    triton = EmbeddedTriton(args.repository, ports, args.address)
+    signal.signal(signal.SIGTERM, interrupt_on_signal)
+    try:
+        require_free(ports.http, ports.grpc, ports.metrics)
+        require_prepared(args.repository)
+        triton.start()
+        triton.wait_ready(START_SECONDS)
+        print("Ready.", flush=True)
+        asyncio.run(_watch(triton))
+    except LaunchError as error:
+        print(f"triton: {error}", file=sys.stderr)
+        triton.stop(signal.SIGKILL)  # asked nicely, it would wait for the dead model until its time is up
+        return 1
+    except KeyboardInterrupt:
+        print("Stopping ...", flush=True)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not leave half of it running
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        triton.stop()
+    return 0
+
+
+async def _watch(triton: EmbeddedTriton) -> None:
+    """Ask every model a question with a known answer, again and again; raises LaunchError for one that fails."""
+    host = "127.0.0.1" if triton.address == "0.0.0.0" else triton.address
+    client, canary = InferenceServerClient(f"{host}:{triton.ports.grpc}"), Canary()
+    failures: dict[str, int] = {}
+    while True:
+        health = await canary.ask(client, SILENT_SECONDS)
+        failures = {name: failures.get(name, 0) + 1 for name, state in health.items() if state is not Health.WELL}
+        for name, times in failures.items():
+            if times >= WRONG_ANSWERS:
+                raise LaunchError(f"the model {name} is {health[name].value}")
+        next_time = time.monotonic() + (POLL_SECONDS if failures else ASK_EVERY_SECONDS)
+        while time.monotonic() < next_time:
+            if not triton.alive():
+                raise LaunchError("tritonserver ended by itself")
+            await asyncio.sleep(POLL_SECONDS)
