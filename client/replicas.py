@@ -163,7 +163,7 @@ class Replicas:
         return any(replica.well for replica in self._replicas.values())
 
     def pick(self, model: str, but: Replica | None = None) -> Replica | None:
-        """A replica that can run `model` and has the fewest calls in flight, those in turn where several; never `but`."""
+        """The replica that can run `model` with the fewest calls in flight, in turn where several have; never `but`."""
         ready = [replica for replica in self._replicas.values() if replica.can(model) and replica is not but]
         if not ready:
             return None
