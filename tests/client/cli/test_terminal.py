@@ -1,0 +1,130 @@
+"""What the commands share."""
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from client.cli import terminal
+from client.cli.terminal import Failure
+from client.errors import BadPicture, TooLarge
+from client.settings import Settings
+
+
+def options(url: str) -> argparse.Namespace:
+    return argparse.Namespace(url=url, timeout=5.0)
+
+
+def test_folders_are_searched_in_order_and_hidden_ones_left_alone(tmp_path):
+    for name in ("b.JPG", "a.png", "notes.txt", "inner/c.webp", ".trash/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in terminal.photos([tmp_path])]
+    assert found == ["a.png", "b.JPG", "inner/c.webp"]
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_suffix(tmp_path):
+    (tmp_path / "photo").touch()
+    assert list(terminal.photos([tmp_path / "photo"])) == [tmp_path / "photo"]
+
+
+def test_a_path_that_is_not_there_is_a_failure():
+    with pytest.raises(Failure, match="nowhere: No such file or directory"):
+        list(terminal.photos([Path("nowhere")]))
+
+
+def test_no_more_than_the_limit_is_read(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(bytes(Settings.max_image_bytes))
+    assert len(terminal.read(path)) == Settings.max_image_bytes
+    with path.open("ab") as file:
+        file.truncate(1 << 40)  # a sparse terabyte
+    with pytest.raises(TooLarge, match="image_too_large"):
+        terminal.read(path)
+
+
+def test_work_is_done_side_by_side_within_the_limit_and_failures_are_results():
+    running, most = 0, 0
+
+    async def work(path: Path) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        if path.name == "7":
+            raise BadPicture("image_format", "not a picture")
+        return path.name
+
+    async def all_of_them() -> dict[str, object]:
+        paths = (Path(str(number)) for number in range(50))
+        return {path.name: answer async for path, answer in terminal.answers(paths, work, 4)}
+
+    found = asyncio.run(all_of_them())
+    assert most == 4
+    assert isinstance(found.pop("7"), BadPicture)
+    assert found == {str(number): str(number) for number in range(50) if number != 7}
+
+
+def test_work_is_taken_up_only_as_it_is_done():
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Path(str(taken))
+
+    async def first() -> None:
+        async def work(path: Path) -> None:
+            await asyncio.sleep(0)
+
+        answers = terminal.answers(endless(), work, 3)
+        await anext(answers)
+        await answers.aclose()
+
+    asyncio.run(first())
+    assert taken <= 3
+
+
+def test_a_server_that_is_not_there_is_one_clear_line(capsys):
+    async def work(client):
+        raise AssertionError("not reached")
+
+    assert terminal.ask("detect", options("127.0.0.1:1"), work) == 1
+    line = "detect: no server is ready at 127.0.0.1:1; start one with scripts/serve or name it with --url\n"
+    assert capsys.readouterr().err == line
+
+
+def test_an_address_of_another_form_is_one_clear_line(capsys):
+    assert terminal.ask("detect", options("http://127.0.0.1:8000"), None) == 1
+    assert "give host:port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        pytest.param(Failure("no face was found"), "no face was found", id="failure"),
+        pytest.param(BadPicture("no_face", "the first photo shows no face"), "no_face: the first", id="service-error"),
+        pytest.param(FileNotFoundError(2, "No such file or directory", "a.jpg"), "a.jpg: No such file", id="file"),
+    ],
+)
+def test_what_goes_wrong_is_one_clear_line(error, line, fake, capsys):
+    async def work(client):
+        raise error
+
+    assert terminal.ask("detect", options(fake.url), work) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"detect: {line}")
+    assert shown.count("\n") == 1
+
+
+def test_ctrl_c_is_one_line_and_the_status_of_an_interrupt(fake, capsys):
+    async def work(client):
+        os.kill(os.getpid(), 2)
+        await asyncio.sleep(5)
+
+    assert terminal.ask("embed", options(fake.url), work) == 130
+    assert capsys.readouterr().err == "embed: stopped\n"
