@@ -1,4 +1,7 @@
-"""FaceNet's view of a face: 160x160 RGB, whitened (davidsandberg/facenet, src/facenet.py)."""
+"""FaceNet's view of a face: 160x160 RGB, whitened unless told otherwise (davidsandberg/facenet, src/facenet.py)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +11,26 @@ SIZE = 160  # pixels, both sides
 MARGIN = 44  # pixels around a detected box, half on each side (uai-sdk gen_img_json.py)
 
 
-def to_input(face: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Resize an aligned face uint8[h, w, 3] RGB to float32[160, 160, 3], whitened. The aspect ratio is not kept."""
-    return prewhiten(resize(face))
+@dataclass(frozen=True)
+class Form:
+    """The pictures that the network at hand is given: their sides in pixels, and `prewhiten` or `fixed` values."""
+
+    size: int = SIZE
+    normalisation: str = "prewhiten"
+
+    @classmethod
+    def read(cls, parameters: Mapping[str, str]) -> "Form":
+        """The form that `preprocess.prepare` wrote into a model's parameters."""
+        form = cls(int(parameters.get("INPUT_SIZE", SIZE)), parameters.get("NORMALISATION", "prewhiten"))
+        if form.normalisation not in ("prewhiten", "fixed"):
+            raise ValueError(f"NORMALISATION is {form.normalisation!r}; known are prewhiten and fixed")
+        return form
+
+
+def to_input(face: NDArray[np.uint8], form: Form) -> NDArray[np.float32]:
+    """Resize an aligned face uint8[h, w, 3] RGB to float32[size, size, 3], normalised. The aspect ratio is not kept."""
+    normalise = prewhiten if form.normalisation == "prewhiten" else fixed
+    return normalise(resize(face, form.size))
 
 
 def resize(face: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.uint8]:
@@ -24,7 +44,13 @@ def prewhiten(face: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Shift and scale a picture to mean 0 and deviation 1; a flat picture becomes zeros, not NaN."""
     mean = face.mean()
     deviation = max(face.std(), 1.0 / np.sqrt(face.size))
-    return ((face - mean) / deviation).astype(np.float32)
+    whitened: NDArray[np.float32] = ((face - mean) / deviation).astype(np.float32)
+    return whitened
+
+
+def fixed(face: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scale 0..255 to about -1..1 whatever the picture, as facenet's training does with its fixed standardisation."""
+    return (face.astype(np.float32) - np.float32(127.5)) / np.float32(128)
 
 
 def crop(image: NDArray[np.uint8], box: NDArray[np.float32], margin: int = MARGIN) -> NDArray[np.uint8]:

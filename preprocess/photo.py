@@ -23,11 +23,13 @@ class Options:
 
     apply_exif: turn the picture as its EXIF orientation says.
     case_study: cut faces for FaceNet as UAI's face-compare case study did: without a margin, then through JPEG.
+    facenet: the pictures that FaceNet is given; not for a request to choose.
     """
 
     mtcnn: mtcnn.Options
-    apply_exif: bool = True
-    case_study: bool = False
+    apply_exif: bool
+    case_study: bool
+    facenet: facenet.Form
 
     @classmethod
     def read(cls, defaults: Mapping[str, str], parameters: Mapping[str, Any]) -> "Options":
@@ -46,7 +48,7 @@ class Options:
             else:
                 known = ", ".join((*numbers, "apply_exif", "crop"))
                 raise InputError("parameter_invalid", f"there is no such request parameter; known are {known}")
-        return cls(mtcnn.Options(**numbers), apply_exif, crop == "case_study")
+        return cls(mtcnn.Options(**numbers), apply_exif, crop == "case_study", facenet.Form.read(defaults))
 
 
 def best(faces: mtcnn.Faces) -> mtcnn.Faces:
@@ -55,10 +57,10 @@ def best(faces: mtcnn.Faces) -> mtcnn.Faces:
 
 
 def facenet_faces(image: mtcnn.Image, faces: mtcnn.Faces, options: Options) -> NDArray[np.float32]:
-    """Each face cut out, scaled and whitened: float32[n, 160, 160, 3]; one face of zeros where there is none."""
-    cut = _case_study_crop if options.case_study else facenet.crop
-    crops = [facenet.to_input(cut(image, box[:4])) for box in faces.boxes]
-    return np.stack(crops) if crops else np.zeros((1, facenet.SIZE, facenet.SIZE, 3), np.float32)
+    """Each face cut out, scaled and normalised: float32[n, 160, 160, 3]; one face of zeros where there is none."""
+    cut, form = _case_study_crop if options.case_study else facenet.crop, options.facenet
+    crops = [facenet.to_input(cut(image, box[:4]), form) for box in faces.boxes]
+    return np.stack(crops) if crops else np.zeros((1, form.size, form.size, 3), np.float32)
 
 
 def arcface_faces(image: mtcnn.Image, faces: mtcnn.Faces) -> NDArray[np.float32]:
@@ -88,7 +90,8 @@ def _files(crops: list[mtcnn.Image]) -> NDArray[np.object_]:
 
 def _case_study_crop(image: mtcnn.Image, box: NDArray[np.float32]) -> mtcnn.Image:
     """UAI's facecompare_service.py: Pillow's crop of the bare box, sent on as a JPEG of default quality."""
-    cut = Image.fromarray(image).crop(tuple(float(corner) for corner in box))
+    x1, y1, x2, y2 = (float(corner) for corner in box)
+    cut = Image.fromarray(image).crop((x1, y1, x2, y2))
     jpeg = io.BytesIO()
     cut.save(jpeg, "JPEG")
     return np.asarray(Image.open(jpeg))

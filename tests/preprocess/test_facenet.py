@@ -14,7 +14,7 @@ def photo() -> np.ndarray:
 
 
 def test_a_whitened_face_has_mean_zero_and_deviation_one(photo: np.ndarray) -> None:
-    face = facenet.to_input(photo)
+    face = facenet.to_input(photo, facenet.Form())
     assert face.shape == (160, 160, 3)
     assert face.dtype == np.float32
     assert abs(face.mean()) < 1e-4
@@ -55,3 +55,19 @@ def test_the_recorded_crop_is_made_again_bit_by_bit(golden: Path) -> None:
 def recorded(golden: Path, service: str, case: str) -> str:
     cases = json.loads((golden / "cases.json").read_text())
     return str(next(one["response"] for one in cases if (one["class"], one["case"]) == (service, case)))
+
+
+def test_fixed_values_are_those_of_facenets_training(photo: np.ndarray) -> None:
+    face = facenet.to_input(photo, facenet.Form.read({"NORMALISATION": "fixed", "INPUT_SIZE": "96"}))
+    assert face.shape == (96, 96, 3)
+    assert face.dtype == np.float32
+    assert np.array_equal(face, (facenet.resize(photo, 96) - 127.5) / 128)
+
+
+def test_a_model_that_was_not_prepared_whitens() -> None:
+    assert facenet.Form.read({}) == facenet.Form(160, "prewhiten")
+
+
+def test_a_normalisation_that_is_not_known_stops_the_model() -> None:
+    with pytest.raises(ValueError, match="NORMALISATION is 'none'; known are prewhiten and fixed"):
+        facenet.Form.read({"NORMALISATION": "none"})

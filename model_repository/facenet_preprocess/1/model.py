@@ -1,4 +1,4 @@
-"""IMAGE: bytes[n, 1], one encoded face each -> FACE: float32[n, 160, 160, 3], RGB, whitened."""
+"""IMAGE: bytes[n, 1], one encoded face each -> FACE: float32[n, 160, 160, 3], RGB, normalised."""
 
 import numpy as np
 
@@ -8,7 +8,8 @@ from preprocess.serving import Arrays, Config, PythonModel, Request
 
 class TritonPythonModel(PythonModel):
     def load(self, config: Config) -> None:
-        pass
+        self.form = facenet.Form.read(config.parameters)
 
     def infer(self, request: Request) -> Arrays:
-        return {"FACE": np.stack([facenet.to_input(image.decode(data)) for data in request.inputs["IMAGE"][:, 0]])}
+        pictures = [image.decode(data) for data in request.inputs["IMAGE"][:, 0]]
+        return {"FACE": np.stack([facenet.to_input(picture, self.form) for picture in pictures])}
