@@ -1,0 +1,43 @@
+"""One engine in a process of its own: seconds a batch, as JSON on standard output, once for each line read.
+
+A line holds a batch size and a number of seconds to run for. Memory is this process's, after the runs so far.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from preprocess.engines import cores, load_embedder
+
+SHAPES = {"facenet": (160, 160, 3), "arcface": (3, 112, 112)}
+
+
+def main() -> None:
+    model, engine, repository = sys.argv[1:4]
+    begun = time.perf_counter()
+    network = load_embedder(engine, Path(repository) / model / "1", cores())
+    print(json.dumps({"load_seconds": time.perf_counter() - begun}), flush=True)
+    for line in sys.stdin:
+        batch, seconds = (float(word) for word in line.split())
+        faces = np.random.default_rng(0).normal(size=(int(batch), *SHAPES[model])).astype(np.float32)
+        network(faces)
+        times = []
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(times) < 3:
+            begun = time.perf_counter()
+            network(faces)
+            times.append(time.perf_counter() - begun)
+        print(json.dumps({"times": times, "megabytes": resident()}), flush=True)
+
+
+def resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+if __name__ == "__main__":
+    main()

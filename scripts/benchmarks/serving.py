@@ -1,0 +1,204 @@
+"""What a server on this machine gives: engines, Triton, /service, and a peer that serves as the original did.
+
+Everything is measured in rounds, one after the other, so that a noisy minute hits all; figures are medians over the
+rounds with the lowest and highest beside them. Clients share the cores with the servers, as they would in no real use.
+"""
+
+import argparse
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from load import Load, over_grpc, over_http
+from PIL import Image
+from tables import report
+
+from preprocess import engines
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+ENGINES = (("facenet", "onnxruntime"), ("facenet", "tensorflow"), ("arcface", "onnxruntime"), ("arcface", "mxnet"))
+Figures = dict[str, list[float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two minutes: fewer rounds, batches and callers")
+    parser.add_argument("--repository", type=Path, default=PROJECT / "model_repository")
+    parser.add_argument("--out", type=Path, default=PROJECT / "bench-out")
+    options = parser.parse_args()
+    rounds, seconds = (2, 1.5) if options.quick else (5, 4.0)
+    batches = (1, 8) if options.quick else (1, 2, 4, 8, 16, 32)
+    callers = (1, 8) if options.quick else (1, 2, 4, 8, 16, 32, 64)
+    figures: Figures = defaultdict(list)
+    with ExitStack() as stack:
+        server = stack.enter_context(serve(options.repository, figures))
+        peer = stack.enter_context(serve_peer(options.repository))
+        runners = {pair: stack.enter_context(engine(*pair, options.repository, figures)) for pair in ENGINES}
+        pairs, crop, photo = requests()
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", file=sys.stderr)
+            for (model, name), runner in runners.items():
+                for batch in batches:
+                    figures[f"engine/{model}/{name}/batch {batch}"].append(run_engine(runner, batch, seconds / 4))
+            for many in callers:
+                for model, pictures, shape, faces in (
+                    ("facenet_embed", [crop], [1, 1], 1),
+                    ("arcface_embed", [crop], [1, 1], 1),
+                    ("face_detect", [photo], [1], 1),
+                    ("facenet_photo", [photo], [1], 1),
+                ):
+                    answered = over_grpc(server["grpc"], model, pictures, shape, many, seconds / 2)
+                    keep(figures, f"grpc/{model}/callers {many}", answered, faces)
+                url = f"{server['url']}/service/FaceCompareModel"
+                keep(figures, f"http/service compare/callers {many}", over_http(url, pairs, many, seconds), 2)
+                if many <= 16:  # the original's queue
+                    answered = over_http(f"{peer}/service", pairs, many, seconds)
+                    keep(figures, f"http/peer compare/callers {many}", answered, 2)
+        figures |= {f"memory/{name}": [size] for name, size in memory(server["pid"]).items()}
+        steps = statistics(server["http"])
+    report(options.out, machine(), figures, steps)
+
+
+def requests() -> tuple[bytes, bytes, bytes]:
+    """A pair of 160x160 PNG faces as /service takes it, one PNG crop, and one JPEG photo of 500x500."""
+    import base64
+    import io
+
+    from skimage.data import astronaut
+
+    def encode(image: Image.Image, format: str) -> bytes:
+        file = io.BytesIO()
+        image.save(file, format)
+        return file.getvalue()
+
+    photo = Image.fromarray(astronaut())
+    faces = [encode(photo.crop(box).resize((160, 160)), "PNG") for box in ((150, 50, 300, 210), (160, 60, 290, 200))]
+    images = [base64.b64encode(face).decode() for face in faces]
+    return json.dumps({"images": images, "cnt": 2}).encode(), faces[0], encode(photo.resize((500, 500)), "JPEG")
+
+
+def keep(figures: Figures, name: str, load: Load, faces: int) -> None:
+    figures[f"{name}/faces per second"].append(load.rate * faces)
+    figures[f"{name}/p50 ms"].append(load.p50)
+    figures[f"{name}/p99 ms"].append(load.p99)
+    figures[f"{name}/errors"].append(load.errors)
+
+
+@contextmanager
+def serve(repository: Path, figures: Figures) -> Iterator[dict[str, Any]]:
+    """The whole system, and the seconds it took to be ready."""
+    gateway, http, grpc, metrics = free_ports(4)
+    command = [sys.executable, "-m", "client", "serve", f"--repository={repository}", f"--port={gateway}"]
+    command += [f"--triton-http-port={http}", f"--triton-grpc-port={grpc}", f"--triton-metrics-port={metrics}"]
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    if not any(line.startswith("Ready") for line in process.stdout):
+        sys.exit("bench: the server did not start")
+    figures["start/seconds to ready"] = [time.perf_counter() - begun]
+    figures |= {f"memory idle/{name}": [size] for name, size in memory(process.pid).items()}
+    try:
+        yield {"url": f"http://127.0.0.1:{gateway}", "grpc": f"127.0.0.1:{grpc}", "http": http, "pid": process.pid}
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextmanager
+def serve_peer(repository: Path) -> Iterator[str]:
+    (port,) = free_ports(1)
+    command = [sys.executable, str(HERE / "peer.py"), str(repository / "facenet" / "1" / "model.graphdef"), str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def engine(model: str, name: str, repository: Path, figures: Figures) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(HERE / "engine.py"), model, name, str(repository)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)
+    assert process.stdout is not None
+    figures[f"engine/{model}/{name}/load seconds"] = [json.loads(process.stdout.readline())["load_seconds"]]
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+def run_engine(process: subprocess.Popen[str], batch: int, seconds: float) -> float:
+    """Faces a second."""
+    assert process.stdin is not None and process.stdout is not None
+    print(batch, seconds, file=process.stdin, flush=True)
+    return batch / median(json.loads(process.stdout.readline())["times"])
+
+
+def memory(launcher: int) -> dict[str, float]:
+    """Megabytes resident of each process under the launcher, and of all."""
+    listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,rss=,args="], capture_output=True, text=True).stdout
+    rows = [line.split(maxsplit=3) for line in listing.splitlines()]
+    wanted, sizes = {launcher}, {}
+    for pid, parent, kilobytes, command in sorted(rows, key=lambda row: int(row[0])):
+        if int(pid) in wanted or int(parent) in wanted:
+            wanted.add(int(pid))
+            words = command.split()
+            name = Path(words[1]).parents[1].name if "/1/model.py" in command else Path(words[0]).name
+            name = "gateway" if "client gateway" in command else "launcher" if "client serve" in command else name
+            sizes[name] = int(kilobytes) * 1024 / 1e6
+    return sizes | {"all": sum(sizes.values())}
+
+
+def statistics(port: int) -> dict[str, dict[str, float]]:
+    """Milliseconds a request spent in each step of each model, from Triton's own counts."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/stats") as answer:
+        models = json.load(answer)["model_stats"]
+    steps = {}
+    for model in models:
+        counted = model["inference_stats"]
+        if count := counted["success"]["count"]:
+            parts = ("queue", "compute_input", "compute_infer", "compute_output")
+            row = {part: counted[part]["ns"] / count / 1e6 for part in parts}
+            row["all"] = counted["success"]["ns"] / count / 1e6
+            row["batch"] = model["inference_count"] / max(1, model["execution_count"])
+            steps[model["name"]] = row
+    return steps
+
+
+def machine() -> str:
+    model = next(
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    )
+    load = os.getloadavg()[0]
+    return f"{model}, {engines.cores()} cores, Python {platform.python_version()}, load {load:.1f} at the end"
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+if __name__ == "__main__":
+    main()
