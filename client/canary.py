@@ -44,12 +44,16 @@ REQUEST_ID = "canary"
 
 @dataclass(frozen=True)
 class Question:
-    """An input, the output that must never change, and the models whose answers to callers prove the same."""
+    """An input, the output that must never change, and the models whose answers to callers prove the same.
+
+    slow: one honest request may take the model longer than a question waits.
+    """
 
     name: str
     array: Array
     output: str
     proved_by: frozenset[str]
+    slow: bool = False
 
 
 # Together these models run every Python process.
@@ -57,10 +61,16 @@ QUESTIONS = {
     "facenet_embed": Question(
         "IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING", frozenset({"facenet_embed", "facenet_compare"})
     ),
-    "arcface_embed": Question("IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING", frozenset({"arcface_embed"})),
-    "face_detect": Question("IMAGE", np.array([PICTURE], np.object_), "BOXES", frozenset({"face_detect"})),
+    "arcface_embed": Question(
+        "IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING", frozenset({"arcface_embed"}), slow=True
+    ),
+    "face_detect": Question("IMAGE", np.array([PICTURE], np.object_), "BOXES", frozenset({"face_detect"}), slow=True),
     "face_crops": Question(
-        "IMAGE", np.array([PICTURE], np.object_), "BOXES", frozenset({"facenet_photo", "arcface_photo"})
+        "IMAGE",
+        np.array([PICTURE], np.object_),
+        "BOXES",
+        frozenset({"face_crops", "facenet_photo", "arcface_photo"}),
+        slow=True,
     ),
     "face_distance": Question(
         "EMBEDDING", np.eye(2, 512, dtype=np.float32), "DISTANCE", frozenset({"face_distance", "facenet_compare"})

@@ -16,7 +16,7 @@ import grpc
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from .canary import NEEDS, QUESTIONS, Canary, Health
+from .canary import NEEDS, QUESTIONS, Canary, Health, Question
 from .contract import MODELS
 from .faces import Network
 from .identity import Identity
@@ -41,6 +41,7 @@ CANARY_SECONDS = 2.5
 PROBE_SECONDS = 1.5
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
+LONGEST_ANSWER_SECONDS = 12.0  # of a detector at work on the worst picture; silent for longer, it hangs
 
 
 class Replica:
@@ -48,7 +49,8 @@ class Replica:
 
     def __init__(self, address: str, canary: Canary) -> None:
         self.address = address
-        self.answered: dict[str, float] = {}  # when each model last answered a caller, by time.monotonic()
+        self._answered: dict[str, float] = {}  # when each model last answered a caller, by time.monotonic()
+        self._awaited: dict[str, float] = {}  # since when callers wait for a model that has not answered any since
         self.identities: dict[Network, Identity] = {}  # read when first asked for, anew after each restart
         self._canary = canary
         self._questioned = -CANARY_EVERY_SECONDS
@@ -69,6 +71,15 @@ class Replica:
     def can(self, model: str) -> bool:
         """Whether this model can answer, even where another cannot."""
         return self.up and not NEEDS[model] & self.ill
+
+    def asked(self, model: str) -> None:
+        """A caller waits for this model."""
+        self._awaited.setdefault(model, time.monotonic())
+
+    def answered(self, model: str) -> None:
+        """The model answered a caller, if only that the picture is bad."""
+        self._awaited.pop(model, None)
+        self._answered[model] = time.monotonic()
 
     def poke(self) -> None:
         """Look at it now: a call to it failed."""
@@ -117,7 +128,10 @@ class Replica:
         if asked - self._questioned < CANARY_EVERY_SECONDS:
             return self.ill
         health = await self._canary.ask(self.client, CANARY_SECONDS)
-        busy = {model for model, question in QUESTIONS.items() if self._answered_since(asked, question.proved_by)}
+        for model in [model for model, found in health.items() if found is Health.WELL]:
+            for proved in QUESTIONS[model].proved_by & self._awaited.keys():
+                self._awaited[proved] = asked
+        busy = {model for model, question in QUESTIONS.items() if self._busy(question, asked)}
         self._questioned = time.monotonic()
         ill = {
             model
@@ -128,8 +142,12 @@ class Replica:
             logger.warning("Triton at %s does not answer for %s", self.address, ", ".join(sorted(ill)))
         return ill
 
-    def _answered_since(self, moment: float, models: frozenset[str]) -> bool:
-        return any(self.answered.get(model, -math.inf) > moment for model in models)
+    def _busy(self, question: Question, moment: float) -> bool:
+        """Whether callers had answers since then, or one of them waits for what may well take long."""
+        if any(self._answered.get(model, -math.inf) > moment for model in question.proved_by):
+            return True
+        oldest = time.monotonic() - LONGEST_ANSWER_SECONDS
+        return question.slow and any(self._awaited.get(model, -math.inf) > oldest for model in question.proved_by)
 
 
 def _timed_out(error: InferenceServerException) -> bool:

@@ -159,6 +159,7 @@ async def _ask(replica: Replica, call: Call) -> InferResult:
     if seconds <= 0:
         raise DeadlineExceeded(*TOO_LATE)
     replica.in_flight += 1
+    replica.asked(call.model)
     try:
         result = await replica.client.infer(
             call.model,
@@ -168,10 +169,13 @@ async def _ask(replica: Replica, call: Call) -> InferResult:
             client_timeout=seconds,
             parameters=call.parameters,
         )
-        replica.answered[call.model] = time.monotonic()
+        replica.answered(call.model)
         return result
-    except InferenceServerException:
-        replica.poke()
+    except InferenceServerException as error:
+        if error.status() == str(grpc.StatusCode.INVALID_ARGUMENT):
+            replica.answered(call.model)
+        else:
+            replica.poke()
         raise
     finally:
         replica.in_flight -= 1

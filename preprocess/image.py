@@ -1,21 +1,35 @@
 """Encoded pictures to pixels: the only place that opens an untrusted picture."""
 
 import io
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from preprocess import container
 from preprocess.errors import InputError
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_PIXELS = 25_000_000
+MAX_PIXELS_TOGETHER = 50_000_000  # of the pictures of one request: a second or two of decoding
 FORMATS = (
     "JPEG",
     "PNG",
     "WEBP",
     "BMP",
 )  # Pillow tries no other parser: some start programs or unpack archives
+
+DECODERS = ("jpeg", "zip", "raw")  # of Pillow, in C; that of compressed BMP is Python and takes seconds
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF orientation
 
 Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked below, before any pixel is decoded
 
@@ -30,10 +44,12 @@ def decode(data: bytes, apply_exif: bool = False) -> NDArray[np.uint8]:
         InputError: the picture is empty, of another format, too large, cut short or damaged.
     """
     try:
-        with _open(data) as image:
+        _check_size(data)
+        picture = container.unwrap(data)
+        with _open(picture.pixels) as image:
             image.load()
             if apply_exif:
-                image = _upright(image)
+                image = _upright(image, picture.exif or image.info.get("exif", b""))
             return np.asarray(_to_rgb(image))
     except InputError:
         raise
@@ -45,11 +61,30 @@ def decode(data: bytes, apply_exif: bool = False) -> NDArray[np.uint8]:
         raise InputError("image_unreadable", "the picture is damaged; send a valid JPEG, PNG, WebP or BMP") from None
 
 
-def _open(data: bytes) -> Image.Image:
+def decode_all(pictures: Sequence[bytes]) -> Iterator[NDArray[np.uint8]]:
+    """Decode the pictures of one request, one at a time, as `decode` does.
+
+    Raises:
+        InputError: as `decode`; or the pictures are too large together.
+    """
+    pixels = 0
+    for data in pictures:
+        decoded = decode(data)
+        pixels += decoded.shape[0] * decoded.shape[1]
+        if pixels > MAX_PIXELS_TOGETHER:
+            most = f"at most {MAX_PIXELS_TOGETHER} pixels are taken in one request"
+            raise InputError("image_too_large", f"the pictures are too large together; {most}")
+        yield decoded
+
+
+def _check_size(data: bytes) -> None:
     if not data:
         raise InputError("image_empty", "the picture has no bytes")
     if len(data) > MAX_BYTES:
         raise InputError("image_too_large", f"the picture has {len(data)} bytes; at most {MAX_BYTES} are taken")
+
+
+def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -57,14 +92,14 @@ def _open(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise InputError("image_too_large", f"the picture is {width}x{height}; at most {MAX_PIXELS} pixels are taken")
+    if any(tile[0] not in DECODERS for tile in getattr(image, "tile", ())):
+        raise InputError("image_format", "a compressed BMP; send it as PNG")
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF says nothing about the pixels
-        return image
+def _upright(image: Image.Image, exif: bytes) -> Image.Image:
+    turn = TURNS.get(container.orientation(exif))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -287,3 +287,57 @@ def test_a_model_that_calls_itself_ready_but_gives_no_answer_is_a_replica_that_i
         await until(triton.ready)
 
     with_triton(both(pair), main)
+
+
+@pytest.fixture
+def quick_questions(monkeypatch):
+    monkeypatch.setattr(replicas, "CANARY_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(replicas, "CANARY_SECONDS", 0.3)
+    monkeypatch.setattr(replicas, "LONGEST_ANSWER_SECONDS", 2.0)
+
+
+def detect(triton, seconds=10):
+    return triton.infer("face_detect", {"IMAGE": images(b"x")[0]}, ("BOXES",), time.monotonic() + seconds)
+
+
+def test_a_detector_at_work_on_a_large_photo_is_not_taken_for_dead(fake, quick_questions):
+    async def main(triton):
+        fake.script("face_detect", sleeps(1.2))
+        asked = asyncio.ensure_future(detect(triton))
+        await asyncio.sleep(0.1)
+        fake.silent.add("face_detect")
+        while not asked.done():
+            assert triton.ready()
+            await asyncio.sleep(0.05)
+        assert len((await asked)["BOXES"]) == 1
+
+    with_triton(fake.url, main)
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["idle", "with-callers-who-wait"])
+def test_a_detector_that_hangs_is_noticed(fake, quick_questions, waiting):
+    async def main(triton):
+        fake.script("face_detect", sleeps(30))
+        fake.silent.add("face_detect")
+        asked = [asyncio.ensure_future(detect(triton)) for _ in range(3 * waiting)]
+        begun = time.monotonic()
+        await until(lambda: not triton.ready())
+        assert time.monotonic() - begun < 4
+        for one in asked:
+            one.cancel()
+
+    with_triton(fake.url, main)
+
+
+def test_a_bad_picture_proves_that_its_model_is_alive(fake, quick_questions):
+    async def main(triton):
+        fake.script("facenet_embed", fails(grpc.StatusCode.INVALID_ARGUMENT, "image_format: not a picture"))
+        fake.silent.add("facenet_embed")
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            with pytest.raises(ServiceError):
+                await triton.infer("facenet_embed", {"IMAGE": images(b"x")}, ("EMBEDDING",), time.monotonic() + 1)
+            assert triton.ready()
+            await asyncio.sleep(0.02)
+
+    with_triton(fake.url, main)

@@ -135,6 +135,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.ready = True
         self.not_ready: set[str] = set()
         self.ill: set[str] = set()  # models that call themselves ready but fail the canary's question
+        self.silent: set[str] = set()  # and those that leave it unanswered
         self.port = port
         self._scripts: dict[str, Script] = dict(DEFAULTS)
         self._loop = asyncio.new_event_loop()
@@ -155,6 +156,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.ready = True
         self.not_ready.clear()
         self.ill.clear()
+        self.silent.clear()
 
     def __enter__(self) -> "FakeTriton":
         self._thread.start()
@@ -204,6 +206,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         if request.id == REQUEST_ID:  # the gateway's own question, which no test counts
             if call.model in self.ill:
                 await context.abort(grpc.StatusCode.INTERNAL, "Stub process is not healthy.")
+            if call.model in self.silent:
+                await asyncio.sleep(30)
             return _write(call, DEFAULTS[call.model](call))
         self.calls.append(call)
         try:
