@@ -78,7 +78,7 @@ class FailedImage:
 
 
 FaceCount = Annotated[
-    int, About("How many faces were found. More than are in `faces`: only the largest, or the best 32, are answered.")
+    int, About("How many faces were found. Only the largest, or the best 32 of them, may be in the answer.")
 ]
 
 
@@ -138,8 +138,8 @@ Threshold = Annotated[
 class Pair:
     """A face of the first picture and one of the second."""
 
-    first: Annotated[int, About("Place of the face among the first picture's `faces`, from 0.")]
-    second: Annotated[int, About("Place of the face among the second picture's `faces`, from 0.")]
+    first: Annotated[int, About("Place of the face among those of the first picture, from 0.")]
+    second: Annotated[int, About("Place of the face among those of the second picture, from 0.")]
     distance: Distance
     cosine: Annotated[float, About("Cosine of the angle between the embeddings: 1 for the same, at least -1.")]
     match: Match

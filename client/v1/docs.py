@@ -99,7 +99,8 @@ def _type(schema: Schema) -> str:
         return " or ".join(f"<code>{escape(value)}</code>" for value in schema["enum"])
     if schema["type"] == "array":
         count = f"{schema['maxItems']} " if schema.get("minItems") == schema.get("maxItems", 0) else ""
-        return f"list of {count}{_type(schema['items'])}"
+        plural = "s" if "type" in schema["items"] else ""
+        return f"list of {count}{_type(schema['items'])}{plural}"
     if schema.get("format") == "binary":
         return "file"
     bounds = f" {schema['minimum']:g} to {schema['maximum']:g}" if "minimum" in schema else ""
@@ -111,5 +112,4 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
     lines = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
     body = "\n".join(lines)
-    table = f"<table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
-    return f'<div class="wide">{table}</div>'
+    return f"<table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
