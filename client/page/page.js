@@ -66,6 +66,7 @@ async function run() {
       get("photos").classList.toggle("crowded", answer.images.some(({ faces }) => faces.length > 2));
       await Promise.all(places.map((at, i) => draw(at, answer.images[i], i)));
       decide();
+      get("result").scrollIntoView({ block: "nearest" });
     } else {
       const { images: [image] } = await ask("/v1/detect", request);
       await draw(files[0], image, places.indexOf(files[0]));
@@ -81,7 +82,6 @@ function decide() {
   const threshold = get("threshold").value === "" ? thresholds[answer.model] : Number(get("threshold").value);
   get("status").textContent = "";
   show(compared(answer, threshold));
-  get("result").scrollIntoView({ block: "nearest" });
 }
 
 async function draw(at, image, index) {
