@@ -69,9 +69,9 @@ def arcface_faces(image: mtcnn.Image, faces: mtcnn.Faces) -> NDArray[np.float32]
     return np.stack(crops) if crops else arcface.NO_FACE[None]
 
 
-def facenet_crops(image: mtcnn.Image, faces: mtcnn.Faces) -> NDArray[np.object_]:
-    """Each face cut out with its margin and scaled, before it is whitened: n PNG files of 160x160 pixels."""
-    return _files([facenet.resize(facenet.crop(image, box[:4])) for box in faces.boxes])
+def facenet_crops(image: mtcnn.Image, faces: mtcnn.Faces, options: Options) -> NDArray[np.object_]:
+    """Each face cut out with its margin and scaled, before it is normalised: n PNG files, of 160x160 pixels."""
+    return _files([facenet.resize(facenet.crop(image, box[:4]), options.facenet.size) for box in faces.boxes])
 
 
 def arcface_crops(image: mtcnn.Image, faces: mtcnn.Faces) -> NDArray[np.object_]:

@@ -87,7 +87,7 @@ def test_a_photo_without_a_face_gives_one_black_crop(picture: np.ndarray) -> Non
 def test_crops_for_people_are_what_the_networks_see(picture: np.ndarray) -> None:
     """As PNG, so without loss: whitened, FaceNet's crops are its inputs."""
     options = photo.Options.read(DEFAULTS, {})
-    facenet_crops = [decode(file) for file in photo.facenet_crops(picture, faces(2))]
+    facenet_crops = [decode(file) for file in photo.facenet_crops(picture, faces(2), options)]
     arcface_crops = [decode(file) for file in photo.arcface_crops(picture, faces(2))]
     inputs = photo.facenet_faces(picture, faces(2), options)
     again = [facenet.to_input(crop, options.facenet) for crop in facenet_crops]
@@ -97,7 +97,7 @@ def test_crops_for_people_are_what_the_networks_see(picture: np.ndarray) -> None
 
 
 def test_a_photo_without_a_face_gives_people_no_crop(picture: np.ndarray) -> None:
-    assert photo.facenet_crops(picture, faces(0)).shape == (0,)
+    assert photo.facenet_crops(picture, faces(0), photo.Options.read(DEFAULTS, {})).shape == (0,)
     assert photo.arcface_crops(picture, faces(0)).shape == (0,)
 
 

@@ -31,7 +31,7 @@ class TritonPythonModel(PythonModel):
         if "ARCFACE_FACES" in request.wanted:
             outputs["ARCFACE_FACES"] = photo.arcface_faces(picture, best)
         if "FACENET_CROPS" in request.wanted:
-            outputs["FACENET_CROPS"] = photo.facenet_crops(picture, best)
+            outputs["FACENET_CROPS"] = photo.facenet_crops(picture, best, options)
         if "ARCFACE_CROPS" in request.wanted:
             outputs["ARCFACE_CROPS"] = photo.arcface_crops(picture, best)
         return outputs
