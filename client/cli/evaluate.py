@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
             seconds=seconds,
         )
         print(report.as_markdown(found))
+        print(f"{found.photos} photos in {seconds:.1f} s: {found.photos_per_second:.1f} faces a second")
         if args.output:
             args.output.mkdir(parents=True, exist_ok=True)
             (args.output / f"{args.model}.json").write_text(report.as_json(found))

@@ -80,7 +80,7 @@ def as_markdown(report: Report) -> str:
     )
     return f"""### {report.embedding_id}
 
-{report.pairs} pairs ({parts}{left_out}); {report.photos} photos, {report.photos_per_second:.1f} a second.
+{report.pairs} pairs of {report.photos} photos ({parts}{left_out}).
 
 | accuracy | area under ROC | accepted at 0.1 % false accepts | best threshold |
 | --- | --- | --- | --- |

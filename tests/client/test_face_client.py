@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from client import AsyncFaceClient, FaceClient, ServiceError, face_client
+from client.thresholds import THRESHOLDS
 from tests.conftest import PROJECT
 from tests.fakes.triton import embedding_of, fails, sleeps
 
@@ -172,3 +174,9 @@ def test_the_real_server_finds_and_compares_a_face(server):
         crop = astronaut()[60:200, 165:285]
         assert client.compare_crops(crop, crop) == pytest.approx(0, abs=1e-3)
         assert len(client.detect(np.zeros((200, 200, 3), np.uint8)).boxes) == 0
+
+
+def test_the_thresholds_are_those_of_the_document():
+    document = (PROJECT / "docs" / "accuracy.md").read_text()
+    measured = re.findall(r"### (\S+)\n.*?\| highest accuracy \| ([\d.]+) \|", document, re.DOTALL)
+    assert {identity: float(threshold) for identity, threshold in measured} == THRESHOLDS
