@@ -3,8 +3,10 @@
 An engine is a function from a batch to a batch. The heavy imports wait until an engine is chosen.
 """
 
+import ctypes
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +54,28 @@ def unit(embeddings: Array) -> Array:
 
 
 def _onnxruntime(directory: Path, threads: int) -> Engine:
-    session = onnx_session(directory / "model.onnx", threads)
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]
+    """Few faces go through one run on all threads; many are shared out, a run a thread.
+
+    Threads that share a run wait for each other after every layer: FaceNet takes 12 % less of the cores without.
+    """
+    path = directory / "model.onnx"
+    together, apart = onnx_session(path, threads), onnx_session(path, 1)
+    workers = ThreadPoolExecutor(threads)
+    name = together.get_inputs()[0].name
+    _give_back_memory()
+
+    def run(batch: Array) -> Array:
+        if len(batch) < max(threads, 2):
+            return np.asarray(together.run(None, {name: batch})[0])
+        parts = np.array_split(batch, threads)
+        return np.concatenate(list(workers.map(lambda part: apart.run(None, {name: part})[0], parts)))
+
+    return run
+
+
+def _give_back_memory() -> None:
+    """What loading took and freed: glibc would keep it, a third of the process."""
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _tensorflow(directory: Path, threads: int) -> Engine:
