@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from preprocess.engines import load_embedder
 from preprocess.prepare import arcface, facenet, mxnet_network, native
 
 SIZE = 160
@@ -158,6 +159,11 @@ def saved_again_by_mxnet(source: Path, target: Path) -> None:
 def outputs_of_mxnet(checkpoints: list[tuple[Path, Path]], data: list[np.ndarray]) -> list[list[np.ndarray]]:
     """Runs each checkpoint (symbol, params) on its data with MXNet."""
     return [native.mxnet(*files, one) for files, one in zip(checkpoints, data, strict=True)]
+
+
+def served(engine: str, folder: Path, data: np.ndarray) -> np.ndarray:
+    """Runs the prepared network in `folder` with one of the server's engines."""
+    return load_embedder(engine, folder, 1)(data)
 
 
 def insightface(folder: Path, symbols: Path | None = None) -> dict[str, np.ndarray]:

@@ -22,11 +22,9 @@ def test_a_checkpoint_that_mxnet_saved_gives_its_own_embeddings(name: str, arcfa
     width, difference = in_child(arcface.compare, tmp_path, None)
     assert width == expected.shape[1]
     assert difference <= 1e-5
-    served = native.onnxruntime(tmp_path / "model.onnx", made.aligned())[0]
-    assert native.largest_difference(served, expected) <= 1e-5
-    files = tmp_path / "model-symbol.json", tmp_path / "model-0000.params"
-    ((cut_off,),) = in_child(made.outputs_of_mxnet, [files], [made.aligned()])
-    assert native.largest_difference(cut_off, expected) <= 1e-6
+    for engine in ("onnxruntime", "mxnet"):
+        served = in_child(made.served, engine, tmp_path, made.aligned())
+        assert native.largest_difference(served, expected) <= 1e-5
 
 
 @pytest.mark.parametrize("name", ["scaled-outside", "scaled-inside"])
@@ -35,7 +33,7 @@ def test_an_onnx_file_gives_its_own_embeddings(name: str, arcfaces: Native, tmp_
     width, difference = in_child(arcface.from_onnx, forms.arcface(path, 0), tmp_path)
     assert width == made.WIDTH
     assert difference <= 1e-5
-    served = native.onnxruntime(tmp_path / "model.onnx", made.aligned())[0]
+    served = in_child(made.served, "onnxruntime", tmp_path, made.aligned())
     assert native.largest_difference(served, expected) <= 1e-5
 
 

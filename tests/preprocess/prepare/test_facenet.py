@@ -5,27 +5,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess.prepare import facenet, forms, native
+from preprocess.engines import load_embedder
+from preprocess.prepare import facenet, forms
 from preprocess.prepare.child import in_child
 from tests.preprocess.prepare import made
 from tests.preprocess.prepare.conftest import Native
 
 TENSORFLOW = ("frozen", "fixed", "metagraph", "savedmodel", "saved", "exported", "keras", "h5")
+ENGINES = ("tensorflow", "onnxruntime")
 ONNX = ("channels-first", "channels-last", "batch-of-one")
 
 
 def prepare_all(paths: dict[str, Path], work: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Prepares each checkpoint; gives the embeddings of `made.faces()` by form and engine."""
+    """Prepares each checkpoint; gives what the server's engines make of `made.faces()`, by form and engine."""
     results = {}
     for form, path in paths.items():
-        graph, model = work / f"{form}.graphdef", work / f"{form}.onnx"
-        size = facenet.write_graph(forms.facenet(path), graph)
-        facenet.convert_to_onnx(graph, model)
-        assert facenet.compare(graph, model, size)[0] == made.WIDTH
-        results[form] = {
-            "tensorflow": native.tensorflow(graph, made.faces()),
-            "onnxruntime": native.onnxruntime(model, made.faces())[0],
-        }
+        folder = work / form
+        folder.mkdir()
+        size = facenet.write_graph(forms.facenet(path), folder / "model.graphdef")
+        facenet.convert_to_onnx(folder / "model.graphdef", folder / "model.onnx")
+        assert facenet.compare(folder / "model.graphdef", folder / "model.onnx", size)[0] == made.WIDTH
+        results[form] = {engine: load_embedder(engine, folder, 1)(made.faces()) for engine in ENGINES}
     return results
 
 
@@ -35,7 +35,7 @@ def prepared(facenets: Native, tmp_path_factory: pytest.TempPathFactory) -> dict
     return in_child(prepare_all, paths, tmp_path_factory.mktemp("prepared"))
 
 
-@pytest.mark.parametrize("engine", ["tensorflow", "onnxruntime"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("form", TENSORFLOW)
 def test_a_tensorflow_checkpoint_gives_its_own_embeddings(
     form: str,
@@ -54,5 +54,5 @@ def test_an_onnx_file_gives_its_own_embeddings(form: str, facenets: Native, tmp_
     size, width, difference = in_child(facenet.from_onnx, forms.facenet(path), tmp_path / "model.onnx")
     assert (size, width) == (made.SIZE, made.WIDTH)
     assert difference <= 1e-5
-    embeddings = native.onnxruntime(tmp_path / "model.onnx", made.faces())[0]
+    embeddings = load_embedder("onnxruntime", tmp_path, 1)(made.faces())
     assert np.abs(embeddings - expected).max() <= 1e-5
