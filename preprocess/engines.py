@@ -50,7 +50,7 @@ def onnx_session(path: Path, threads: int) -> Any:
 def unit(embeddings: Array) -> Array:
     """Scale each row of float32[n, d] to length 1; a row of zeros stays one."""
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return embeddings / np.maximum(length, np.finfo(np.float32).tiny)
+    return np.asarray(embeddings / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
 
 def _onnxruntime(directory: Path, threads: int) -> Engine:
