@@ -83,6 +83,7 @@ NEEDS = {
     "facenet_compare": {"facenet_embed", "face_distance"},
     "face_distance": {"face_distance"},
     "face_detect": {"face_detect"},
+    "face_crops": {"face_crops"},
     "facenet_photo": {"face_crops", "facenet_embed"},
     "arcface_embed": {"arcface_embed"},
     "arcface_photo": {"face_crops", "arcface_embed"},

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from .. import wire
 from ..errors import BadRequest, ServiceError, TooLarge, UnsupportedMedia
 from ..settings import Settings
-from .options import Options, from_text, names, read_options
+from .options import Options, from_text, read_options
 
 FILE_FIELDS = ("image", "images")
 MOST_FIELDS = 16
@@ -37,7 +37,11 @@ async def read_body(headers: Headers, body: bytes, kind: type[Options], settings
     if media_type == "application/json":
         return _read_json(body, kind, settings)
     if media_type == "multipart/form-data":
-        return _read_form(await _parse_form(headers, body, settings), kind, settings)
+        form = await _parse_form(headers, body, settings)
+        try:
+            return _read_form(form, kind, settings)
+        finally:
+            await form.close()
     raise UnsupportedMedia(
         "content_type", "send application/json, or multipart/form-data with files (curl -F image=@photo.jpg)"
     )
@@ -80,6 +84,8 @@ class _FormParser(MultiPartParser):
 async def _parse_form(headers: Headers, body: bytes, settings: Settings) -> FormData:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
+        if not parser.whole:  # raised here, so that starlette closes what it opened
+            raise BadRequest("form_incomplete", "the form ends before its last boundary")
 
     parser = _FormParser(
         headers,
@@ -89,7 +95,7 @@ async def _parse_form(headers: Headers, body: bytes, settings: Settings) -> Form
         max_part_size=MOST_FIELD_BYTES,
     )
     try:
-        form = await parser.parse()
+        return await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise TooLarge("images_too_many", f"more than {settings.max_images} pictures; send them in parts") from None
@@ -98,9 +104,6 @@ async def _parse_form(headers: Headers, body: bytes, settings: Settings) -> Form
             f"the form is not valid multipart/form-data with files in {' or '.join(FILE_FIELDS)} and options of at "
             f"most {MOST_FIELD_BYTES} bytes",
         ) from None
-    if not parser.whole:
-        raise BadRequest("form_incomplete", "the form ends before its last boundary")
-    return form
 
 
 def _read_form(form: FormData, kind: type[Options], settings: Settings) -> Asked[Options]:
@@ -114,7 +117,7 @@ def _read_form(form: FormData, kind: type[Options], settings: Settings) -> Asked
         elif name in FILE_FIELDS:
             raise BadRequest("image_not_file", "a picture came as text; send it as a file (curl -F image=@photo.jpg)")
         elif name in given:
-            raise BadRequest("option_twice", f"an option came twice; those known are {', '.join(names(kind))}")
+            raise BadRequest("option_twice", "an option came twice; send each once")
         else:
             given[name] = from_text(kind, name, value)
     if not pictures:

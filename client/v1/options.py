@@ -1,7 +1,6 @@
 """What a caller may ask of /v1 beside sending pictures. The fields are the options: they read requests and describe
 themselves in the OpenAPI document."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
@@ -106,8 +105,3 @@ def _read(name: str, hint: Any, value: object) -> Any:
     elif value not in (choices := get_args(kind)):
         raise BadRequest("option_invalid", f"{name} must be one of {', '.join(choices)}")
     return value
-
-
-def names(kind: type) -> list[str]:
-    """The names of a kind's options."""
-    return [field.name for field in dataclasses.fields(kind)]

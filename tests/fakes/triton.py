@@ -244,6 +244,9 @@ def _write(call: Call, answer: Answer) -> service_pb2.ModelInferResponse:
             array = answer[name]
             datatype = np_to_triton_dtype(array.dtype)
             response.outputs.add(name=name, datatype=datatype, shape=array.shape)
-            raw = serialize_byte_tensor(array).item() if datatype == "BYTES" else array.tobytes()
+            if datatype == "BYTES":
+                raw = serialize_byte_tensor(array).item() if array.size else b""
+            else:
+                raw = array.tobytes()
             response.raw_output_contents.append(raw)
     return response

@@ -46,7 +46,7 @@ def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_option(given)
 
 @pytest.mark.parametrize("name", ["crop", "threshold", "Faces", "", "no_such_option"])
 def test_an_unknown_option_is_refused_with_the_known_and_not_repeated(name):
-    with pytest.raises(BadRequest, match="option_unknown: .*known are faces, apply_exif") as caught:
+    with pytest.raises(BadRequest, match=r"option_unknown: .*known are faces, apply_exif") as caught:
         read_options(Embed, {name: 1})
     assert "no_such_option" not in str(caught.value)
 
