@@ -1,4 +1,4 @@
-"""The Python client: photos in, numpy arrays out, over gRPC to Triton.
+"""The Python client: photos in, numpy arrays out, over gRPC to Triton or over HTTP to the gateway.
 
     from client import FaceClient
     with FaceClient("127.0.0.1:8001") as faces:
@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from .contract import MODELS
 from .errors import Busy, Internal
 from .faces import Comparison, EmbeddedCrops, EmbeddedFaces, Faces, Network, Photo, compared, detected, embedded, encode
+from .over_http import Gateway
 from .thresholds import THRESHOLDS
 from .triton import Parameters, Triton, images
 
 DEFAULT_URL = "127.0.0.1:8001"
-ADDRESS = re.compile(r"[^\s,/]+:\d{1,5}")
+ADDRESS = re.compile(r"https?://[^\s,]+|[^\s,/]+:\d{1,5}(\s*,\s*[^\s,/]+:\d{1,5})*")
 TIMEOUT_SECONDS = 30.0
 MAX_BATCH = 32  # crops in one request, as the models take
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.1, 2.0  # between two tries; each is twice the one before
@@ -40,22 +41,26 @@ Result = TypeVar("Result")
 class AsyncFaceClient:
     """Faces and their embeddings from a running server. Use it within one event loop, as `async with` or then `close`.
 
-    url: Triton's gRPC address, host:port; several, with commas between, share the calls
+    url: Triton's gRPC address, host:port, or several with commas between; or http://host:port of a gateway
     timeout_seconds: for each call, its repetitions included
+    key: the API key that a gateway may ask for
 
     A photo is an encoded JPEG, PNG, WebP or BMP of at most 8 MiB, or pixels uint8[height, width, 3] in RGB.
     `parameters` are the models' own: apply_exif, min_face_size, threshold_pnet, threshold_rnet, threshold_onet, factor.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        if not all(ADDRESS.fullmatch(address.strip()) for address in url.split(",")):
-            raise ValueError(f"{url!r} is not Triton's gRPC address; give host:port, such as {DEFAULT_URL}")
-        self.url, self.timeout_seconds = url, timeout_seconds
-        self._triton: asyncio.Future[Triton] | None = None
+    def __init__(
+        self, url: str = DEFAULT_URL, timeout_seconds: float = TIMEOUT_SECONDS, key: str | None = None
+    ) -> None:
+        if not ADDRESS.fullmatch(url):
+            raise ValueError(f"{url!r} is no address; give host:port of Triton's gRPC or http://host:port of a gateway")
+        self.url, self.timeout_seconds, self._key = url, timeout_seconds, key
+        self._server: asyncio.Future[Triton | Gateway] | None = None
 
     async def ready(self) -> bool:
         """Whether the server and all of its models can answer now."""
-        return (await self._connected()).ready()
+        server = await self._connected()
+        return await server.ready() if isinstance(server, Gateway) else server.ready()
 
     async def detect(self, photo: Photo, parameters: Parameters | None = None) -> Faces:
         """Every face of a photo."""
@@ -68,7 +73,7 @@ class AsyncFaceClient:
         return embedded(await self._ask(f"{model}_photo", np.array([encode(photo)], np.object_), parameters))
 
     async def compare(self, first: Photo, second: Photo, model: Network = "facenet") -> Comparison:
-        """The distance between the best faces of two photos, and whether it is small enough for one person."""
+        """The distance between the largest faces of two photos, and whether it is small enough for one person."""
         faces = await asyncio.gather(self.embed(first, model), self.embed(second, model))
         return compared(*faces, THRESHOLDS.get(await self.embedding_id(model)))
 
@@ -91,16 +96,16 @@ class AsyncFaceClient:
 
     async def embedding_id(self, model: Network = "facenet") -> str:
         """Which weights and preprocessing embed: embeddings of two identities must not be compared."""
-        identity = await self._repeat(lambda triton, end: triton.identity(model, end))
+        identity = await self._repeat(lambda server, end: server.identity(model, end))
         if not identity.embedding_id:
             raise Internal("model_unprepared", f"{model} does not say its weights; run scripts/prepare-models")
         return identity.embedding_id
 
     async def close(self) -> None:
         """Let go of the connection; another call opens a new one."""
-        if self._triton is not None:
-            triton, self._triton = await self._triton, None
-            await triton.close()
+        if self._server is not None:
+            server, self._server = await self._server, None
+            await server.close()
 
     async def __aenter__(self) -> "AsyncFaceClient":
         return self
@@ -110,10 +115,10 @@ class AsyncFaceClient:
     ) -> None:
         await self.close()
 
-    async def _connected(self) -> Triton:
-        if self._triton is None:
-            self._triton = asyncio.ensure_future(_connect(self.url))
-        return await asyncio.shield(self._triton)
+    async def _connected(self) -> Triton | Gateway:
+        if self._server is None:
+            self._server = asyncio.ensure_future(_connect(self.url, self._key))
+        return await asyncio.shield(self._server)
 
     async def _ask(
         self, model: str, pictures: NDArray[np.generic], parameters: Parameters | None = None
@@ -123,14 +128,14 @@ class AsyncFaceClient:
             lambda triton, end: triton.infer(model, {"IMAGE": pictures}, outputs, end, parameters)
         )
 
-    async def _repeat(self, call: Callable[[Triton, float], Awaitable[Result]]) -> Result:
+    async def _repeat(self, call: Callable[[Triton | Gateway, float], Awaitable[Result]]) -> Result:
         """The result of `call`, which is given its deadline; while the server is busy, of another try."""
         deadline = time.monotonic() + self.timeout_seconds
-        triton = await self._connected()
+        server = await self._connected()
         attempt = 0
         while True:
             try:
-                return await call(triton, deadline)
+                return await call(server, deadline)
             except Busy:
                 wait = pause(attempt)
                 if time.monotonic() + wait >= deadline:
@@ -139,10 +144,10 @@ class AsyncFaceClient:
             attempt += 1
 
 
-async def _connect(url: str) -> Triton:
-    triton = Triton(url)
-    await triton.start()
-    return triton
+async def _connect(url: str, key: str | None) -> Triton | Gateway:
+    server = Gateway(url, key) if "://" in url else Triton(url)
+    await server.start()
+    return server
 
 
 def pause(attempt: int) -> float:
@@ -153,8 +158,10 @@ def pause(attempt: int) -> float:
 class FaceClient:
     """AsyncFaceClient for programs without an event loop; threads may share it. Use it as `with`, or then `close`."""
 
-    def __init__(self, url: str = DEFAULT_URL, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._client = AsyncFaceClient(url, timeout_seconds)
+    def __init__(
+        self, url: str = DEFAULT_URL, timeout_seconds: float = TIMEOUT_SECONDS, key: str | None = None
+    ) -> None:
+        self._client = AsyncFaceClient(url, timeout_seconds, key)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="FaceClient", daemon=True)
         self._thread.start()
@@ -172,7 +179,7 @@ class FaceClient:
         return self._run(self._client.embed(photo, model, parameters))
 
     def compare(self, first: Photo, second: Photo, model: Network = "facenet") -> Comparison:
-        """The distance between the best faces of two photos, and whether it is small enough for one person."""
+        """The distance between the largest faces of two photos, and whether it is small enough for one person."""
         return self._run(self._client.compare(first, second, model))
 
     def embed_crops(self, crops: Sequence[Photo], model: Network = "facenet") -> EmbeddedCrops:

@@ -49,7 +49,7 @@ class EmbeddedCrops:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two photos compared by their faces of best score.
+    """Two photos compared by the largest face of each.
 
     distance: Euclidean, 0 (the same) to 2
     threshold: the distance below which two faces are taken for one person; None for weights without a measured one
@@ -94,12 +94,18 @@ def embedded(outputs: Mapping[str, NDArray[np.generic]]) -> EmbeddedFaces:
 
 
 def compared(first: EmbeddedFaces, second: EmbeddedFaces, threshold: float | None) -> Comparison:
-    """Compare the faces of best score; raises BadPicture for a photo without a face."""
+    """Compare the largest faces; raises BadPicture for a photo without a face."""
     for photo, which in ((first, "first"), (second, "second")):
         if not len(photo.boxes):
             raise BadPicture("no_face", f"the {which} photo shows no face")
-    distance = float(distances(first.embeddings[:1], second.embeddings[:1])[0, 0])
+    pair = distances(first.embeddings[[largest(first.boxes)]], second.embeddings[[largest(second.boxes)]])
+    distance = float(pair[0, 0])
     return Comparison(distance, threshold, None if threshold is None else distance < threshold, first, second)
+
+
+def largest(boxes: Floats) -> int:
+    """The row of float32[n, 5], n at least 1, whose box has the largest area."""
+    return int(np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))
 
 
 def distances(first: Floats, second: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Compare the faces of two photos: the distance of the best ones, and whether it is small enough for one person.
+"""Compare the faces of two photos: the distance of the largest ones, and whether it is small enough for one person.
 
 Example: python -m client compare first.jpg second.jpg
          python -m client compare first.jpg group.jpg --model arcface --json
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_text(result: Comparison) -> str:
-    """For a person: the best faces' distance, then every face of the first photo where there are several."""
+    """For a person: the largest faces' distance, then every face of the first photo where there are several."""
     lines = [f"distance {result.distance:.4f}: {_verdict(result.distance, result.threshold)}"]
     pairs = distances(result.first.embeddings, result.second.embeddings)
     if pairs.size > 1:

@@ -22,7 +22,9 @@ class Failure(Exception):
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", default=DEFAULT_URL, help="Triton's gRPC address (%(default)s)")
+    parser.add_argument(
+        "--url", default=DEFAULT_URL, help="Triton's gRPC address, or http://... of a gateway (%(default)s)"
+    )
     parser.add_argument(
         "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help="for each photo (%(default)s)"
     )

@@ -112,9 +112,11 @@ def test_pauses_grow_to_a_limit():
     assert all(1 <= pause <= 2 for pause in pauses[5:])
 
 
-@pytest.mark.parametrize("url", ["", "localhost", "http://127.0.0.1:8000", "127.0.0.1:8001,"])
+@pytest.mark.parametrize("url", ["", "localhost", "ftp://127.0.0.1:8000", "127.0.0.1:8001,", "http://a:1,http://b:2"])
 def test_an_address_of_another_form_is_refused(url):
-    with pytest.raises(ValueError, match="is not Triton's gRPC address; give host:port"):
+    with pytest.raises(
+        ValueError, match="is no address; give host:port of Triton's gRPC or http://host:port of a gateway"
+    ):
         AsyncFaceClient(url)
 
 
@@ -161,19 +163,57 @@ def test_a_program_that_does_not_close_its_client_ends_quietly(fake):
     assert (done.returncode, done.stdout, done.stderr) == (0, "(1, 5)\n", "")
 
 
-def test_the_real_server_finds_and_compares_a_face(server):
+@pytest.fixture(params=["grpc", "http"])
+def real(request, server):
+    """A client of the real server, by either way."""
+    with FaceClient(server.grpc if request.param == "grpc" else server.url) as client:
+        assert client.ready()
+        yield client
+
+
+def test_the_real_server_finds_and_embeds_a_face(real):
+    faces = real.embed(png(astronaut()))
+    assert faces.embeddings.shape == (len(faces.boxes), 512)
+    assert faces.found == len(faces.boxes)
+    assert np.linalg.norm(faces.embeddings, axis=1) == pytest.approx(np.ones(len(faces.boxes)), abs=1e-5)
+    detected = real.detect(astronaut())
+    assert np.array_equal(detected.boxes[0], faces.boxes[0])
+    assert np.array_equal(detected.landmarks[0], faces.landmarks[0])
+
+
+@pytest.mark.parametrize("model", ["facenet", "arcface"])
+def test_the_real_server_compares_faces(real, model):
     turned = np.ascontiguousarray(astronaut()[:, ::-1])
-    with FaceClient(server.grpc) as client:
-        faces = client.embed(png(astronaut()))
-        assert faces.embeddings.shape == (len(faces.boxes), 512)
-        assert np.linalg.norm(faces.embeddings, axis=1) == pytest.approx(np.ones(len(faces.boxes)), abs=1e-5)
-        assert np.array_equal(client.detect(astronaut()).boxes[0], faces.boxes[0])
+    assert real.embedding_id(model).startswith(model)
+    assert real.compare(astronaut(), turned, model).match
+
+
+def test_the_real_server_embeds_crops(real):
+    crop, wall = np.ascontiguousarray(astronaut()[60:200, 165:285]), np.zeros((112, 112, 3), np.uint8)
+    assert real.compare_crops(crop, crop) == pytest.approx(0, abs=1e-3)
+    assert real.compare_crops(crop, wall) > 0.5
+    assert real.embed_crops([crop, wall]).embeddings.shape == (2, 512)
+    found = real.embed_crops([crop, crop], "arcface")
+    assert found.found.all()
+    assert found.embeddings[0] == pytest.approx(found.embeddings[1])
+
+
+def test_the_real_server_finds_no_face_in_a_wall(real):
+    wall = np.zeros((200, 200, 3), np.uint8)
+    assert len(real.detect(wall).boxes) == 0
+    assert real.embed(wall).embeddings.shape[0] == 0
+    with pytest.raises(ServiceError, match="no_face: the second photo shows no face"):
+        real.compare(astronaut(), wall)
+
+
+def test_both_ways_give_the_same_numbers(server):
+    with FaceClient(server.grpc) as grpc_client, FaceClient(server.url) as http_client:
         for model in ("facenet", "arcface"):
-            assert client.embedding_id(model).startswith(model)
-            assert client.compare(astronaut(), turned, model).distance < 0.8
-        crop = astronaut()[60:200, 165:285]
-        assert client.compare_crops(crop, crop) == pytest.approx(0, abs=1e-3)
-        assert len(client.detect(np.zeros((200, 200, 3), np.uint8)).boxes) == 0
+            ours, theirs = grpc_client.embed(astronaut(), model), http_client.embed(astronaut(), model)
+            assert np.array_equal(ours.boxes, theirs.boxes)
+            assert np.array_equal(ours.landmarks, theirs.landmarks)
+            assert ours.embeddings == pytest.approx(theirs.embeddings, abs=1e-6)
+            assert grpc_client.embedding_id(model) == http_client.embedding_id(model)
 
 
 def test_the_thresholds_are_those_of_the_document():

@@ -74,8 +74,14 @@ def test_more_embeddings_than_faces_are_a_garbled_answer():
         faces.embedded(garbled)
 
 
+def test_the_largest_faces_are_compared_whatever_their_score():
+    group = photo([0, 1], [1, 0])
+    group["BOXES"][1, 2:4] = 300
+    assert faces.compared(faces.embedded(group), faces.embedded(photo([1, 0])), None).distance == 0
+
+
 @pytest.mark.parametrize(("threshold", "match"), [(1.5, True), (1.4, False), (None, None)])
-def test_the_best_faces_are_compared_with_the_threshold(threshold, match):
+def test_the_distance_is_compared_with_the_threshold(threshold, match):
     first, second = faces.embedded(photo([1, 0], [0, -1])), faces.embedded(photo([0, 1]))
     result = faces.compared(first, second, threshold)
     assert result.distance == pytest.approx(2**0.5)

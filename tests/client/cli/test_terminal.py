@@ -99,7 +99,7 @@ def test_a_server_that_is_not_there_is_one_clear_line(capsys):
 
 
 def test_an_address_of_another_form_is_one_clear_line(capsys):
-    assert terminal.ask("detect", options("http://127.0.0.1:8000"), None) == 1
+    assert terminal.ask("detect", options("127.0.0.1"), None) == 1
     assert "give host:port" in capsys.readouterr().err
 
 

@@ -1,0 +1,97 @@
+"""The Python client over HTTP, through a gateway before a Triton with scripted answers."""
+
+import grpc
+import numpy as np
+import pytest
+
+from client import FaceClient, ServiceError
+from client.errors import BadPicture, BadRequest, BadUpstream, Busy, DeadlineExceeded, Unauthorised
+from client.over_http import _failure
+from tests.client.live import LiveGateway
+from tests.fakes.triton import embedding_of, fails, sleeps
+
+
+@pytest.fixture
+def client(gateway):
+    with FaceClient(f"http://127.0.0.1:{gateway.port}", timeout_seconds=3) as client:
+        yield client
+
+
+def test_a_photo_and_its_parameters_reach_the_model(client, fake):
+    found = client.embed(b"photo", "arcface", {"apply_exif": False, "min_face_size": 40, "threshold_onet": 0.9})
+    assert np.array_equal(found.embeddings, embedding_of(b"photo")[None])
+    call = next(call for call in fake.calls if call.model == "arcface_photo")
+    assert (call.parameters["apply_exif"], call.parameters["min_face_size"]) == (False, 40)
+    assert call.parameters["threshold_onet"] == pytest.approx(0.9)
+
+
+def test_a_parameter_that_http_lacks_is_refused(client):
+    with pytest.raises(BadRequest, match="factor can be given over gRPC only"):
+        client.detect(b"photo", {"factor": 0.5})
+
+
+def test_crops_come_back_in_their_order(client, fake):
+    crops = [b"\x89PNG crop %d" % number for number in range(40)]
+    assert np.allclose(client.embed_crops(crops).embeddings, [embedding_of(crop) for crop in crops], atol=1e-7)
+    assert np.allclose(
+        client.embed_crops(crops[:3], "arcface").embeddings, [embedding_of(crop, 192) for crop in crops[:3]]
+    )
+
+
+def test_a_crop_in_which_arcface_sees_no_face_is_marked(client, fake):
+    answer = {"EMBEDDING": np.ones((1, 192), np.float32), "FOUND": np.array([[False]])}
+    fake.script("arcface_embed", lambda call: answer)
+    assert client.embed_crops([b"a", b"b"], "arcface").found.tolist() == [False, False]
+
+
+def test_a_bad_picture_is_the_same_error_as_over_grpc(client, fake):
+    fake.script("face_detect", fails(grpc.StatusCode.INVALID_ARGUMENT, "image_format: not a picture"))
+    with pytest.raises(BadPicture, match="image_format: not a picture"):
+        client.detect(b"photo")
+
+
+def test_a_busy_gateway_is_asked_again(client, fake):
+    answers = iter([fails(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")] * 2)
+    default = fake._scripts["face_detect"]
+    fake.script("face_detect", lambda call: next(answers, default)(call))
+    assert len(client.detect(b"photo").boxes) == 1
+
+
+def test_a_call_ends_at_its_timeout(gateway, fake):
+    fake.script("face_detect", sleeps(5))
+    with FaceClient(f"http://127.0.0.1:{gateway.port}", 0.5) as client, pytest.raises(DeadlineExceeded):
+        client.detect(b"photo")
+
+
+def test_a_gateway_that_is_away_is_busy_until_the_timeout():
+    with FaceClient("http://127.0.0.1:1", 0.5) as client:
+        assert not client.ready()
+        with pytest.raises(Busy, match="gateway_unavailable"):
+            client.detect(b"photo")
+
+
+def test_the_key_is_sent(fake, tmp_path):
+    (tmp_path / "keys").write_text("a-key-of-many-letters\n")
+    with LiveGateway(fake.url, FACE_API_KEYS_FILE=tmp_path / "keys") as gateway:
+        url = f"http://127.0.0.1:{gateway.port}"
+        with FaceClient(url, 3, key="a-key-of-many-letters") as client:
+            assert len(client.detect(b"photo").boxes) == 1
+        with FaceClient(url, 3) as client, pytest.raises(Unauthorised):
+            client.detect(b"photo")
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind", "code"),
+    [
+        pytest.param(422, b'{"error":{"code":"image_format","message":"no"}}', BadPicture, "image_format", id="json"),
+        pytest.param(503, b"busy: try again", Busy, "busy", id="text"),
+        pytest.param(418, b"", BadUpstream, "gateway_failed", id="unknown-status"),
+        pytest.param(502, b"<html>proxy</html>", BadUpstream, "gateway_failed", id="a-proxy"),
+        pytest.param(400, b"[1]", BadRequest, "gateway_failed", id="other-json"),
+    ],
+)
+def test_an_answer_that_is_no_success_becomes_its_error(status, text, kind, code):
+    error = _failure(status, text)
+    assert isinstance(error, ServiceError)
+    assert type(error) is kind
+    assert error.code == code
