@@ -1,6 +1,6 @@
 """Request bodies of /v1 without opening a picture: JSON with base64, or an HTML form with files.
 
-A request that cannot be understood fails as a whole. A picture that is too large fails alone.
+A request that cannot be understood fails as a whole. A picture that is empty or too large fails alone.
 """
 
 import sys
@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from .. import wire
-from ..errors import BadRequest, ServiceError, TooLarge, UnsupportedMedia
+from ..errors import BadPicture, BadRequest, ServiceError, TooLarge, UnsupportedMedia
 from ..settings import Settings
 from .options import Options, from_text, read_options
 
@@ -130,7 +130,7 @@ def _read_form(form: FormData, kind: type[Options], settings: Settings) -> Asked
 
 def _read_file(index: int, picture: bytes, settings: Settings) -> Picture:
     if not picture:
-        raise BadRequest("image_empty", f"images[{index}] is empty")
+        return BadPicture("image_empty", f"images[{index}] is empty")
     try:
         wire.check_size(picture, settings, f"images[{index}]")
     except TooLarge as error:

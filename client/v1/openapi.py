@@ -64,7 +64,7 @@ def document(settings: Settings) -> Schema:
 def _post(operation: Operation, settings: Settings, components: dict[str, Schema]) -> Schema:
     options = options_schema(operation.options, components)
     count = {"minItems": operation.pictures or 1, "maxItems": operation.pictures or settings.max_images}
-    text = {"type": "string", "minLength": 1, "contentEncoding": "base64", "format": "base64-picture"}
+    text = {"type": "string", "minLength": 1, "contentEncoding": "base64", "format": "byte"}
     file = {"type": "string", "format": "binary"}
     json_body = _object({"images": {"type": "array", "items": text, **count}, **options})
     form = _object({"image": {"type": "array", "items": file, **count}, **options})

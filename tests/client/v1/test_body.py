@@ -5,7 +5,7 @@ import tempfile
 import pytest
 from starlette.datastructures import Headers
 
-from client.errors import ServiceError, TooLarge
+from client.errors import BadPicture, ServiceError, TooLarge
 from client.settings import Settings
 from client.v1.body import read_body
 from client.v1.options import Detect
@@ -92,6 +92,12 @@ def test_a_picture_that_is_too_large_fails_alone(headers, make):
     assert refused.__traceback__ is None
 
 
+def test_an_empty_file_fails_alone():
+    empty, other = read(FORM, form_of(b"", A)).pictures
+    assert isinstance(empty, BadPicture)
+    assert (empty.code, other) == ("image_empty", A)
+
+
 FILE = b'--%s\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nAAA\r\n' % BOUNDARY.encode()
 END = b"--%s--\r\n" % BOUNDARY.encode()
 
@@ -104,7 +110,6 @@ END = b"--%s--\r\n" % BOUNDARY.encode()
         (FILE, "form_incomplete"),
         (FILE[:-20], "form_incomplete"),
         (END, "images_missing"),
-        (form_of(b""), "image_empty"),
         (form_of(A, field="picture"), "file_unknown"),
         (form_of(A, image="QUFB"), "image_not_file"),
         (form_of(A, cnt="2"), "cnt_wrong"),

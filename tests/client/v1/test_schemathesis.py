@@ -1,0 +1,25 @@
+"""Requests that schemathesis makes up from /openapi.json, right ones and wrong ones: each is answered as described."""
+
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.config import SchemathesisConfig
+
+from client.v1.operations import OPERATIONS
+
+CONFIG = SchemathesisConfig.from_path(Path(__file__).parent / "schemathesis.toml")
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_every_request_is_answered_as_described(gateway, path, mode):
+    described = schemathesis.openapi.from_url(f"http://127.0.0.1:{gateway.port}/openapi.json", config=CONFIG)
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(case=described[path]["POST"].as_strategy(generation_mode=mode))
+    def check(case):
+        case.call_and_validate()
+
+    check()
