@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     except PreparationError as error:
         return _fail(str(error), 1)
     except OSError as error:
-        return _fail(f"{error.filename or 'writing'}: {error.strerror or error}", 1)
+        return _fail(f"{error.filename2 or error.filename or 'writing'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         return _fail("stopped; nothing is half written", 130)
     return 0

@@ -27,7 +27,7 @@ def read(path: Path) -> onnx.ModelProto:
     except (DecodeError, onnx.checker.ValidationError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise PreparationError(f"{path.name} is damaged, or no ONNX model: {reason}") from None
-    if foreign := {entry.domain for entry in model.opset_import} - {"", "ai.onnx"}:
+    if foreign := {node.domain for node in model.graph.node} - {"", "ai.onnx"}:
         raise PreparationError(f"the network uses operators of {', '.join(map(repr, sorted(foreign)))}")
     if model.functions:
         raise PreparationError("the network defines functions of its own, which are not accepted")

@@ -10,7 +10,7 @@ from pathlib import Path
 from preprocess.prepare import configs, manifest, networks, storage
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.manifest import Entry
-from preprocess.prepare.networks import Source
+from preprocess.prepare.networks import Prepared, Source
 from preprocess.prepare.places import CACHE, HOME, LOG, PACKAGES
 from preprocess.prepare.progress import Progress
 
@@ -46,8 +46,10 @@ def prepare(repository: Path, wanted: dict[str, Wanted], say: Callable[[str], No
         entries = dict(before)
         for name in manifest.NETWORKS:
             wish = wanted.get(name, Wanted())
-            entry, line = _complete(repository, name, before.get(name), wish.source)
-            entries[name] = _with_settings(name, entry, wish)
+            entry, line = _complete(repository, name, before.get(name), wish)
+            entries[name] = dataclasses.replace(
+                entry, engine=wish.engine or entry.engine, preprocessing=wish.preprocessing or entry.preprocessing
+            )
             manifest.write(repository, entries)
             configs.write(repository, entries)
             if old := before.get(name):
@@ -56,10 +58,12 @@ def prepare(repository: Path, wanted: dict[str, Wanted], say: Callable[[str], No
             say(f"{name}: {line}")
 
 
-def _complete(repository: Path, name: str, entry: Entry | None, source: Source | None) -> tuple[Entry, str]:
+def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted) -> tuple[Entry, str]:
     """Gives the network's entry once its files are in place, and what was done in words."""
+    source = wish.source
     if entry and (source is None or source.hashes == entry.sources):
         if entry.intact(repository):
+            _check_engine(name, entry.source, entry.engines, wish)
             return entry, f"already prepared from {entry.source}"
         if source is None and entry.sources != DEFAULTS[name]().hashes:
             option = f"--mtcnn {entry.source}" if name == "mtcnn" else f"{name} --from .../{entry.source}"
@@ -70,37 +74,35 @@ def _complete(repository: Path, name: str, entry: Entry | None, source: Source |
     if source is None and repository != HOME:
         home = manifest.read(HOME).get(name)
         if home and home.intact(HOME):
+            _check_engine(name, home.source, home.engines, wish)
             storage.place({repository / file: HOME / file for file in home.files})
             return home, f"taken from {HOME.name} ({home.source})"
     source = source or DEFAULTS[name]()
     with tempfile.TemporaryDirectory(prefix="prepare-", dir=CACHE) as work, Progress(name) as progress:
-        entry = _made(repository, source, Path(work), progress)
-    return entry, f"prepared from {entry.source} (native and served differ by {entry.largest_difference:.0e})"
+        prepared = source.make(Path(work), progress)
+        _check_engine(name, source.description, prepared.engines, wish)
+        entry = _entry(source, prepared)
+        storage.place({repository / file: path for file, path in prepared.staged.items()})
+    return entry, f"prepared from {entry.source} (native and served differ by {entry.largest_difference:.1e})"
 
 
-def _made(repository: Path, source: Source, work: Path, progress: Progress) -> Entry:
-    prepared = source.make(work, progress)
-    files = {name: storage.sha256(path) for name, path in prepared.staged.items()}
-    storage.place({repository / name: path for name, path in prepared.staged.items()})
+def _check_engine(name: str, source: str, engines: list[str], wish: Wanted) -> None:
+    if wish.engine and wish.engine not in engines:
+        raise PreparationError(f"{name} from {source} runs with {' or '.join(engines)} only")
+
+
+def _entry(source: Source, prepared: Prepared) -> Entry:
     return Entry(
         form=manifest.FORM,
         source=source.description,
         sources=source.hashes,
-        files=files,
+        files={file: storage.sha256(path) for file, path in prepared.staged.items()},
         engines=prepared.engines,
         engine=prepared.engines[0],
         preprocessing=prepared.preprocessing,
         input_size=prepared.input_size,
         embedding_size=prepared.embedding_size,
         largest_difference=prepared.largest_difference,
-    )
-
-
-def _with_settings(name: str, entry: Entry, wish: Wanted) -> Entry:
-    if wish.engine and wish.engine not in entry.engines:
-        raise PreparationError(f"{name} prepared from {entry.source} runs with {' or '.join(entry.engines)} only")
-    return dataclasses.replace(
-        entry, engine=wish.engine or entry.engine, preprocessing=wish.preprocessing or entry.preprocessing
     )
 
 

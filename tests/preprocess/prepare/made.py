@@ -84,15 +84,23 @@ def _facenet_graph(taken: Any, training: Any) -> Any:
     mean = tf1.get_variable("InceptionResnetV1/moving_mean", [8], initializer=tf1.zeros_initializer(), **moving)
     variance = tf1.get_variable("InceptionResnetV1/moving_variance", [8], initializer=tf1.ones_initializer(), **moving)
 
-    def learn() -> Any:
-        batch_mean, batch_variance = tf1.nn.moments(net, [0, 1, 2])
-        with tf1.control_dependencies([tf1.assign_sub(mean, 0.1 * (mean - batch_mean))]):
-            return tf1.nn.batch_normalization(net, batch_mean, batch_variance, beta, gamma, 1e-3)
-
     def use() -> Any:
-        return tf1.nn.fused_batch_norm(net, gamma, beta, mean, variance, 1e-3, is_training=False)[0]
+        return tf1.nn.fused_batch_norm(net, gamma, beta, mean, variance, 1e-3, is_training=False)[0], mean, variance
 
-    net = use() if training is None else tf1.cond(training, learn, use)
+    def learn() -> Any:
+        return tf1.nn.fused_batch_norm(net, gamma, beta, epsilon=1e-3, is_training=True)
+
+    def keep_averages() -> Any:
+        updates = [tf1.assign_sub(mean, 0.1 * (mean - seen[0])), tf1.assign_sub(variance, 0.1 * (variance - seen[1]))]
+        with tf1.control_dependencies(updates):
+            return tf1.identity(normal)
+
+    if training is None:
+        normal, *_ = use()
+    else:  # as slim's batch_norm does it with a tensor for is_training and no collection for its updates
+        normal, *seen = tf1.cond(training, learn, use)
+        normal = tf1.cond(training, keep_averages, lambda: normal)
+    net = normal
     net = tf1.nn.avg_pool(tf1.nn.relu(net), [1, 8, 8, 1], [1, 8, 8, 1], "VALID")
     count = -1 if training is not None else 1
     net = tf1.reshape(net, [count, 25 * 8])

@@ -54,6 +54,12 @@ def foreign(one: onnx.ModelProto) -> None:
     one.graph.node[0].domain = "com.example"
 
 
+def test_operators_that_are_declared_and_not_used_do_no_harm(tmp_path: Path) -> None:
+    one = model()
+    one.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))  # as tf2onnx writes it
+    assert read(one, tmp_path).graph.node[0].op_type == "GlobalAveragePool"
+
+
 def looped(one: onnx.ModelProto) -> None:
     one.graph.node[0].input[0] = "y"
 

@@ -164,8 +164,12 @@ def test_settings_stay_until_they_are_changed(home: Path) -> None:
 
 
 def test_an_engine_that_cannot_run_the_network_is_refused(home: Path) -> None:
-    with pytest.raises(PreparationError, match="facenet prepared from facenet-own runs with one only"):
+    run(home)
+    with pytest.raises(PreparationError, match="facenet from facenet-own runs with one only"):
         run(home, facenet=Wanted(source("facenet", "own", engines=("one",)), engine="two"))
+    assert (home / "facenet/1/model.onnx").read_text() == "default"
+    with pytest.raises(PreparationError, match="facenet from facenet-default runs with one or two only"):
+        run(home, facenet=Wanted(engine="three"))
 
 
 def test_a_detecting_model_says_which_detector(home: Path) -> None:
