@@ -140,8 +140,8 @@ def best(found: box.Boxes, scores: Array, offsets: Array) -> tuple[box.Boxes, Ar
 
 
 def probability(log_odds: Array) -> Array:
-    """The logistic function, without overflow."""
-    return np.asarray((1 + np.tanh(log_odds / 2)) / 2, np.float32)
+    """The logistic function, rounded as the original's softmax: near 1, boxes of equal score are not rare."""
+    return np.asarray(1 / (1 + np.exp(-np.maximum(log_odds, -80))), np.float32)
 
 
 def _as_the_original(cells: pyramid.Cells, levels: list[Image], pnet: pyramid.Scanner) -> Array:

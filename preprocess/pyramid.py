@@ -21,7 +21,7 @@ Scanner = Callable[[Image], Array]
 """The first network: uint8[h, w, 3] of at least 11 pixels a side -> float32[5, h', w'], log-odds and offsets."""
 
 STRIDE, CELL = 2, 12  # pixels of a level: between two outputs of the network, and seen by one
-TILE = 128  # outputs, both sides, in one run: bounds memory, and the layers stay in the processor's cache
+TILE = 96  # outputs, both sides, in one run: bounds memory, and the layers stay in the processor's cache
 MAX_CELLS = 20_000  # that pass, of a level: bounds time and memory on hostile pictures
 
 
