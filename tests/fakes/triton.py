@@ -134,6 +134,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.calls: list[Call] = []
         self.ready = True
         self.not_ready: set[str] = set()
+        self.embedding_ids: dict[str, str] = {}  # by network, instead of its name and -fake
         self.ill: set[str] = set()  # models that call themselves ready but fail the canary's question
         self.silent: set[str] = set()  # and those that leave it unanswered
         self.port = port
@@ -156,6 +157,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.ready = True
         self.not_ready.clear()
         self.ill.clear()
+        self.embedding_ids.clear()
         self.silent.clear()
 
     def __enter__(self) -> "FakeTriton":
@@ -198,7 +200,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelConfig(self, request, context):
         response = service_pb2.ModelConfigResponse()
         response.config.name = request.name
-        response.config.parameters["EMBEDDING_ID"].string_value = f"{request.name}-fake"
+        identity = self.embedding_ids.get(request.name, f"{request.name}-fake")
+        response.config.parameters["EMBEDDING_ID"].string_value = identity
         return response
 
     async def ModelInfer(self, request, context):
