@@ -24,6 +24,7 @@ Pixel = TypeVar("Pixel", np.uint8, np.float32)
 CROP_THRESHOLDS = (0.0, 0.2)  # of rnet and onet: UAI insightface_infer.py
 FULL = mtcnn.Options(threshold_onet=0.8)
 MAX_MOVE = 0.35  # of the patch: a landmark that would move further stays
+LARGE = 2000  # pixels, of a cut's side
 MEAN, SCALE = 127.5, 0.0078125  # the landmark network sees (x - 127.5) / 128
 
 LandmarkNetwork = Callable[[Array], Array]
@@ -143,11 +144,31 @@ def _patch(image: Image, corners: box.Boxes, size: int, dtype: type[Pixel]) -> N
     """Cut x1..x2, y1..y2 out of uint8[h, w, 3], black outside it, and scale it bilinearly: dtype[size, size, 3]."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = corners.astype(np.int64)
+    if max(x2 - x1, y2 - y1) >= LARGE:
+        return _sampled(image, np.array([x1, y1, x2, y2], np.float64), size, dtype)
     cut = np.zeros((max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1), 3), dtype)
     left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width - 1), min(y2, height - 1)
     if left <= right and top <= bottom:
         cut[top - y1 : bottom - y1 + 1, left - x1 : right - x1 + 1] = image[top : bottom + 1, left : right + 1]
     return _scaled(cut, size, size)
+
+
+def _sampled(image: Image, corners: box.Boxes, size: int, dtype: type[Pixel]) -> NDArray[Pixel]:
+    """What `_patch` gives, but for the last digits, without memory for a cut far larger than the picture."""
+
+    def places(first: float, last: float, most: int) -> tuple[Points, Points, Points]:
+        extent = last - first + 1
+        place = np.clip((np.arange(size) + 0.5) * extent / size - 0.5, 0, extent - 1)
+        low = np.floor(place)
+        ends = np.stack([low, np.minimum(low + 1, extent - 1)]) + first
+        return ends.clip(0, most - 1), (ends >= 0) & (ends < most), place - low
+
+    rows, inside_y, y = places(corners[1], corners[3], image.shape[0])
+    columns, inside_x, x = places(corners[0], corners[2], image.shape[1])
+    shares = np.stack([1 - y, y]) * inside_y, np.stack([1 - x, x]) * inside_x
+    at = rows.astype(np.int64)[:, None, :, None], columns.astype(np.int64)[None, :, None, :]
+    found = np.einsum("ay,bx,abyxc->yxc", *shares, image[at].astype(np.float64))
+    return np.asarray(np.round(found) if dtype is np.uint8 else found, dtype)
 
 
 def _inside(candidates: box.Boxes, image: Image) -> box.Boxes:

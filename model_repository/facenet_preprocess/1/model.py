@@ -11,5 +11,5 @@ class TritonPythonModel(PythonModel):
         self.form = facenet.Form.read(config.parameters)
 
     def infer(self, request: Request) -> Arrays:
-        pictures = [image.decode(data) for data in request.inputs["IMAGE"][:, 0]]
+        pictures = image.decode_all(request.inputs["IMAGE"][:, 0])
         return {"FACE": np.stack([facenet.to_input(picture, self.form) for picture in pictures])}
