@@ -11,6 +11,7 @@ from types import FrameType
 
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
+from client.settings import Settings, SettingsError
 from client.supervisor import Gateway, start, supervise
 
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     gateway = Gateway(args.port, f"127.0.0.1:{ports.grpc}")
     signal.signal(signal.SIGTERM, interrupt_on_signal)
     try:
+        require_settings()
         require_free(args.port, ports.http, ports.grpc, ports.metrics)
         require_prepared(args.repository)
         print("Loading the models ...", flush=True)
@@ -60,6 +62,14 @@ def run(args: argparse.Namespace) -> int:
 def interrupt_on_signal(number: int, frame: FrameType | None) -> None:
     """A signal handler that ends a server as Ctrl-C does."""
     raise KeyboardInterrupt
+
+
+def require_settings() -> None:
+    """Raise LaunchError for an environment that the gateway would not start with: it starts last."""
+    try:
+        Settings.from_env(os.environ)
+    except SettingsError as error:
+        raise LaunchError(str(error)) from None
 
 
 def require_free(*ports: int) -> None:

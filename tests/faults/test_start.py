@@ -1,0 +1,71 @@
+"""What cannot work does not start, says why in a line, and leaves nothing behind."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT, free_ports
+
+
+def refusal(repository: Path, *options: str, **environment: str) -> tuple[str, float]:
+    """What `serve` says when it does not start, and after how many seconds."""
+    gateway, http, grpc, metrics = free_ports(4)
+    command = [sys.executable, "-m", "client", "serve", f"--repository={repository}", f"--port={gateway}"]
+    command += [f"--triton-http-port={http}", f"--triton-grpc-port={grpc}", f"--triton-metrics-port={metrics}"]
+    begun = time.monotonic()
+    done = subprocess.run(
+        [*command, *options],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode not in (0, -9)
+    assert "Ready" not in done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr, time.monotonic() - begun
+
+
+@pytest.fixture
+def copy(repository: Path, tmp_path: Path) -> Iterator[Path]:
+    """A repository whose files may be spoilt."""
+    yield Path(shutil.copytree(repository, tmp_path / "repository"))
+
+
+def test_a_port_in_use_is_named_within_five_seconds(repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said, seconds = refusal(repository, f"--port={port}")
+    assert str(port) in said
+    assert seconds < 5
+
+
+@pytest.mark.parametrize(("key", "value"), [("FACE_MAX_IMAGE", "5"), ("FACE_MAX_IMAGES", "33"), ("FACE_HOST", "here")])
+def test_a_setting_that_is_unknown_or_wrong_is_named_within_five_seconds(
+    key: str, value: str, repository: Path
+) -> None:
+    said, seconds = refusal(repository, **{key: value})
+    assert key in said
+    assert seconds < 5
+
+
+@pytest.mark.parametrize("file", ["facenet/1/model.onnx", "arcface/1/model.onnx", "face_detect/1/pnet.onnx"])
+@pytest.mark.parametrize("how", ["missing", "cut short"])
+def test_a_weight_that_is_missing_or_cut_short_is_named(file: str, how: str, copy: Path) -> None:
+    weight = copy / file
+    data = weight.read_bytes()
+    weight.unlink()
+    if how == "cut short":
+        weight.write_bytes(data[: len(data) // 2])
+    said, _ = refusal(copy)
+    assert file.split("/")[0] in said

@@ -1,0 +1,97 @@
+"""`scripts/load`: what the server does under load, in one line of JSON a phase.
+
+identity    64 callers, 200 pictures: is every answer the caller's own?
+capacity    how many answers a second with callers who wait: C
+hold        0.7 C, open arrivals: errors, times, memory
+overload    2 C, open arrivals: answers a second, how fast the rest is refused, and whether all is normal 5 s later
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import time
+
+from tests.conftest import PROJECT, Server, serving
+from tests.hostile.memory import resident
+from tests.load.callers import Tally, arrivals, body_of, closed, face, identity
+
+MIB = 1024 * 1024
+WORK = ("capacity", "identity", "hold", "overload")
+
+
+def mixed() -> list[tuple[str, bytes]]:
+    """FaceNet embeddings of faces as JSON and as they are, and one of ArcFace in ten."""
+    single = [("/service/FaceEmbedModel", body_of(face(number))) for number in range(6)]
+    raw = [("/service/FaceEmbedModelAutoBatch", face(number)) for number in range(3)]
+    return single + raw + [("/service/InsightFaceModel", face(9))]
+
+
+def say(phase: str, tally: Tally, seconds: float, **more: object) -> None:
+    answered = len(tally.seconds.get(200, ()))
+    told = {
+        "phase": phase,
+        "seconds": round(seconds),
+        "statuses": tally.statuses,
+        "answers_a_second": round(answered / seconds, 1),
+        "p50": round(tally.quantile(200, 0.5), 3),
+        "p99": round(tally.quantile(200, 0.99), 3),
+        **more,
+    }
+    print(json.dumps(told), flush=True)
+
+
+def held(server: Server) -> int:
+    """MiB of all processes of the server."""
+    return sum(resident(server.process.pid).values()) // MIB
+
+
+def run(server: Server, work: str, minutes: float) -> None:
+    port, seconds = int(server.url.rpartition(":")[2]), 60 * minutes
+    requests = mixed()
+    if work == "identity":
+        tally = asyncio.run(identity(port, 64, 200, seconds))
+        say("identity", tally, seconds, wrong=tally.wrong, swapped=tally.swapped)
+        return
+    idle = asyncio.run(closed(port, 1, 10, requests))
+    say("one caller", idle, 10)
+    spent = min(max(seconds, 15.0), 60.0)
+    measured = asyncio.run(closed(port, 16, spent, requests))
+    capacity = len(measured.seconds.get(200, ())) / spent
+    say("capacity", measured, spent)
+    if work == "hold":
+        parts = 6  # the first is the warm-up
+        for part in range(parts):
+            tally = asyncio.run(arrivals(port, 0.7 * capacity, seconds / parts, requests))
+            say(f"0.7 C, part {part + 1} of {parts}", tally, seconds / parts, memory_mib=held(server))
+    if work == "overload":
+        tally = asyncio.run(arrivals(port, 2 * capacity, seconds, requests))
+        refusals = {
+            "refused_p50": round(tally.quantile(503, 0.5), 3),
+            "refused_p99": round(tally.quantile(503, 0.99), 3),
+        }
+        say(
+            "2 C",
+            tally,
+            seconds,
+            goodput_of_c=round(len(tally.seconds.get(200, ())) / seconds / capacity, 2),
+            **refusals,
+        )
+        time.sleep(5)
+        say("one caller, 5 s later", asyncio.run(closed(port, 1, 5, requests)), 5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="scripts/load", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("work", choices=WORK)
+    parser.add_argument("--minutes", type=float, default=1.0, help="of the phase itself (default 1)")
+    args = parser.parse_args()
+    print(json.dumps({"cores": os.cpu_count(), "load_before": os.getloadavg()}), flush=True)
+    with serving(PROJECT / "model_repository") as server:
+        run(server, args.work, args.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Callers who know what they must be told."""
+
+import asyncio
+import base64
+import json
+import time
+from dataclasses import dataclass, field
+from itertools import cycle
+
+import numpy as np
+from PIL import Image
+from skimage.data import astronaut
+
+from tests.hostile.pictures import encode
+
+TOLERANCE = 1e-4
+HOST = "127.0.0.1"
+
+
+def face(number: int) -> bytes:
+    """A picture of its own for each number: turned, shifted and scaled as no other."""
+    left, top = 130 + number % 10 * 4, 30 + number // 10 % 10 * 4
+    turned = Image.fromarray(astronaut()).rotate(number * 1.7, center=(230, 130))
+    return encode(turned.crop((left, top, left + 130, top + 150)))
+
+
+def body_of(picture: bytes) -> bytes:
+    return json.dumps({"cnt": 1, "images": [base64.b64encode(picture).decode()]}).encode()
+
+
+@dataclass
+class Tally:
+    """What callers saw. Seconds are of answers by status."""
+
+    seconds: dict[int, list[float]] = field(default_factory=dict)
+    wrong: int = 0
+    swapped: int = 0
+
+    def add(self, status: int, seconds: float) -> None:
+        self.seconds.setdefault(status, []).append(seconds)
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        return {status: len(times) for status, times in sorted(self.seconds.items())}
+
+    def quantile(self, status: int, share: float) -> float:
+        """Seconds; 0 where there was no such answer."""
+        times = self.seconds.get(status)
+        return float(np.quantile(times, share)) if times else 0.0
+
+
+async def post(port: int, path: str, body: bytes, seconds: float = 15.0) -> tuple[int, bytes]:
+    """One request on a connection of its own: its status and body; 0 where the connection failed."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+
+    async def exchange() -> bytes:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        try:
+            writer.write(head.encode() + body)
+            await writer.drain()
+            return await reader.read()
+        finally:
+            writer.close()
+
+    try:
+        answer = await asyncio.wait_for(exchange(), seconds)
+    except (OSError, asyncio.TimeoutError):
+        return 0, b""
+    head_bytes, _, rest = answer.partition(b"\r\n\r\n")
+    return (int(head_bytes[9:12]), rest) if head_bytes.startswith(b"HTTP/1.1 ") else (0, b"")
+
+
+async def identity(port: int, callers: int, pictures: int, seconds: float) -> Tally:
+    """Callers without a pause, each with another picture every time; all answers are held against the first.
+
+    The first answers are taken one at a time, so that no batch can have mixed them.
+    """
+    path = "/service/FaceEmbedModel"
+    bodies = [body_of(face(number)) for number in range(pictures)]
+    rows = []
+    for body in bodies:
+        status, answer = await post(port, path, body)
+        if status != 200:
+            raise RuntimeError(f"the server answered {status} before there was any load")
+        rows.append(json.loads(answer)[0])
+    own = np.array(rows)
+    near = own @ own.T - 2 * np.eye(len(own))
+    if near.max() > 1 - TOLERANCE:
+        raise RuntimeError("two of the pictures are too much alike to tell a swap")
+    tally = Tally()
+    end = time.monotonic() + seconds
+
+    async def call(caller: int) -> None:
+        number = caller * 7
+        while time.monotonic() < end:
+            number = (number + 1 + caller) % pictures
+            begun = time.monotonic()
+            status, answer = await post(port, path, bodies[number])
+            tally.add(status, time.monotonic() - begun)
+            if status == 200:
+                row = np.array(json.loads(answer)[0])
+                if np.abs(row - own[number]).max() > TOLERANCE:
+                    tally.wrong += 1
+                    tally.swapped += int(np.argmax(own @ row)) != number
+            else:
+                await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(call(caller) for caller in range(callers)))
+    return tally
+
+
+async def arrivals(port: int, a_second: float, seconds: float, requests: list[tuple[str, bytes]]) -> Tally:
+    """Open arrivals: so many requests a second at random moments, whether or not the last ones are answered."""
+    tally, random = Tally(), np.random.default_rng(0)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one(path: str, body: bytes, due: float) -> None:
+        status, _ = await post(port, path, body)
+        tally.add(status, time.monotonic() - due)
+
+    begun = time.monotonic()
+    due = begun
+    index = 0
+    while due < begun + seconds:
+        await asyncio.sleep(max(due - time.monotonic(), 0))
+        task = asyncio.create_task(one(*requests[index % len(requests)], due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        index += 1
+        due += random.exponential(1 / a_second)
+    await asyncio.gather(*tasks)
+    return tally
+
+
+async def closed(port: int, callers: int, seconds: float, requests: list[tuple[str, bytes]]) -> Tally:
+    """So many callers without a pause."""
+    tally = Tally()
+    end = time.monotonic() + seconds
+    turns = cycle(requests)
+
+    async def call() -> None:
+        while time.monotonic() < end:
+            path, body = next(turns)
+            begun = time.monotonic()
+            status, _ = await post(port, path, body)
+            tally.add(status, time.monotonic() - begun)
+
+    await asyncio.gather(*(call() for _ in range(callers)))
+    return tally
