@@ -15,6 +15,7 @@ COMMANDS = {
     "detect": ("client.cli.detect", "find the faces in a photo, and draw them"),
     "compare": ("client.cli.compare", "compare the faces of two photos"),
     "embed": ("client.cli.embed", "embed every face of many photos into one table"),
+    "embed_ray": ("client.cli.embed_ray", "the same on a Ray cluster"),
     "cluster": ("client.cli.cluster", "group the faces of a folder by person, on a contact sheet"),
     "evaluate": ("client.cli.evaluate", "measure accuracy on labelled faces such as LFW"),
     "perf": ("client.perf", "load a model with perf_analyzer"),

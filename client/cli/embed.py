@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from client.cli import terminal
@@ -26,7 +25,6 @@ from client.face_client import AsyncFaceClient
 from client.faces import EmbeddedFaces
 
 NO_FACE = "no_face: the photo shows no face"
-NOTHING = (np.empty((0, 5), np.float32), np.empty((0, 0), np.float32))  # boxes and embeddings of a failed photo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +68,7 @@ async def embed_into(
                 faces += len(answer.boxes)
                 journal.add(Record(names[path], answer.boxes, answer.embeddings))
             elif isinstance(answer, THE_PICTURE):
-                journal.add(Record(names[path], *NOTHING, explain(answer)))
+                journal.add(Record.failed(names[path], explain(answer)))
             else:
                 raise Failure(f"{path}: {answer}. What is done is kept: give the same command again to go on")
             bar.update()

@@ -27,6 +27,11 @@ class Record:
     embeddings: Floats
     error: str | None = None
 
+    @classmethod
+    def failed(cls, file: str, error: str) -> "Record":
+        """A photo that cannot be used, and why."""
+        return cls(file, np.empty((0, 5), np.float32), np.empty((0, 0), np.float32), error)
+
 
 class Journal:
     """The records of one run, in the order in which they came. Only the file names are kept in memory."""

@@ -8,9 +8,10 @@ npy:     the embeddings float32[n, D]; the other columns are beside it, in a .cs
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 from client.cli.journal import Record
@@ -43,13 +44,15 @@ def write_npy(path: Path, records: Records, embedding_id: str) -> None:
         _npy_header(file, count, length)
 
 
-def write_parquet(path: Path, records: Records, embedding_id: str) -> None:
+def write_parquet(
+    path: Path, records: Records, embedding_id: str, metadata: Mapping[str, str] = MappingProxyType({})
+) -> None:
     import pyarrow
     import pyarrow.parquet
 
     kinds = [pyarrow.string(), pyarrow.int32(), *[pyarrow.float32()] * 5, pyarrow.list_(pyarrow.float32())]
     fields = list(zip((*COLUMNS, "embedding"), kinds, strict=True))
-    schema = pyarrow.schema(fields, metadata={"embedding_id": embedding_id})
+    schema = pyarrow.schema(fields, metadata={"embedding_id": embedding_id, **metadata})
     with _whole(path) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for rows in _batches(_rows(records)):
             columns = [*zip(*(row for row, _ in rows), strict=True), [embedding for _, embedding in rows]]

@@ -14,6 +14,7 @@ from client.settings import Settings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 THE_PICTURE = (BadPicture, TooLarge, BadRequest, OSError)  # failures that another try would repeat
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -92,22 +93,22 @@ def photos(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 async def answers(
-    paths: Iterable[Path], work: Callable[[Path], Awaitable[Result]], concurrency: int
-) -> AsyncIterator[tuple[Path, Result | Exception]]:
-    """Do `work` for each path, `concurrency` at once, and give each with its result or failure as it is done."""
+    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], concurrency: int
+) -> AsyncIterator[tuple[Item, Result | Exception]]:
+    """Do `work` for each item, `concurrency` at once, and give each with its result or failure as it is done."""
 
-    async def one(path: Path) -> tuple[Path, Result | Exception]:
+    async def one(item: Item) -> tuple[Item, Result | Exception]:
         try:
-            return path, await work(path)
+            return item, await work(item)
         except (ServiceError, OSError) as error:
-            return path, error
+            return item, error
 
-    rest = iter(paths)
-    running: set[asyncio.Task[tuple[Path, Result | Exception]]] = set()
+    rest = iter(items)
+    running: set[asyncio.Task[tuple[Item, Result | Exception]]] = set()
     try:
         while True:
-            while len(running) < concurrency and (path := next(rest, None)) is not None:
-                running.add(asyncio.create_task(one(path)))
+            while len(running) < concurrency and (item := next(rest, None)) is not None:
+                running.add(asyncio.create_task(one(item)))
             if not running:
                 return
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,150 @@
+"""Embedding on a local Ray of two workers."""
+
+import importlib.util
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from client.cli import parts
+from client.cli.journal import Record
+from client.cli.terminal import Failure
+from tests.conftest import PROJECT
+from tests.fakes.triton import DEFAULTS, embedding_of, fails, sleeps
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not here; run scripts/setup ray")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of 48 files, each of other bytes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(48):
+        (folder / f"{number:02}.jpg").write_bytes(b"photo %d" % number)
+    return folder
+
+
+def command(photos, fake, *options):
+    output = photos.parent / "faces"
+    embed = [sys.executable, "-m", "client", "embed_ray", str(photos), "-o", str(output), "--url", fake.url, *options]
+    return embed, output
+
+
+def run(photos, fake, *options):
+    embed, output = command(photos, fake, *options)
+    return subprocess.run(embed, cwd=PROJECT, capture_output=True, text=True, timeout=120), output
+
+
+def table(output):
+    return pyarrow.parquet.read_table([str(part) for part in sorted(output.glob("part-*.parquet"))])
+
+
+def descendants(pid):
+    """The processes below a process, as the kernel has them now."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+    found, grown = {pid}, True
+    while grown:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        found, grown = found | more, bool(more)
+    return found - {pid}
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_folder_is_locked_until_its_worker_ends(tmp_path):
+    worker = parts.hold(tmp_path, parts.WORKERS, shared=True)
+    other = parts.hold(tmp_path, parts.WORKERS, shared=True)
+    with pytest.raises(Failure, match="another job is writing to"):
+        parts.hold(tmp_path, parts.WORKERS, shared=False, wait_seconds=0.2)
+    worker.close()
+    threading.Timer(0.3, other.close).start()
+    parts.hold(tmp_path, parts.WORKERS, shared=False, wait_seconds=5).close()
+
+
+def test_a_part_is_named_by_its_photos_and_tells_what_is_done(tmp_path):
+    good = Record("a.jpg", np.ones((1, 5), np.float32), np.ones((1, 4), np.float32))
+    bad = Record.failed("b.jpg", "image_format: no")
+    parts.write(tmp_path, [good, bad], "facenet-1")
+    parts.write(tmp_path, [bad, good], "facenet-1")  # the same batch again, in the order another worker had
+    assert len(list(tmp_path.iterdir())) == 1
+    assert parts.read_photos(tmp_path, "facenet-1") == {"a.jpg": "", "b.jpg": "image_format: no"}
+    with pytest.raises(Failure, match="was made with facenet-1, the server has facenet-2; choose another folder"):
+        parts.read_photos(tmp_path, "facenet-2")
+
+
+@needs_ray
+def test_a_job_that_is_killed_goes_on_without_loss_or_repeat(photos, fake):
+    fake.script("facenet_photo", sleeps(0.2))
+    embed, output = command(photos, fake, "--concurrency", "2")
+    process = subprocess.Popen(embed, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 90
+    while len(list(output.glob("part-*.parquet"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    below = descendants(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done, _ = run(photos, fake, "--concurrency", "2")  # at once, while workers of the killed job may still write
+    assert done.returncode == 0, done.stderr
+    files = table(output)["file"].to_pylist()
+    assert sorted(files) == [str(photo) for photo in sorted(photos.iterdir())]
+    new = int(re.search(r"48 photos, (\d+) of them new", done.stdout)[1])
+    assert 0 < new < 48
+    assert len({bytes(call.inputs["IMAGE"][0]) for call in fake.calls}) == 48
+
+    until = time.monotonic() + 30
+    while (left := [pid for pid in below if running(pid)]) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == []  # Ray ends with the command
+
+
+@needs_ray
+def test_photos_in_parquet_are_embedded_and_bad_ones_listed(tmp_path, fake, make_picture):
+    def refuse(call):
+        if call.inputs["IMAGE"][0] == b"photo 3":
+            return fails(grpc.StatusCode.INVALID_ARGUMENT, "image_format: not a picture")(call)
+        return DEFAULTS["arcface_photo"](call)
+
+    fake.script("arcface_photo", refuse)
+    names, images = [f"s3://bucket/{number}.jpg" for number in range(9)], [b"photo %d" % number for number in range(9)]
+    pyarrow.parquet.write_table(pyarrow.table({"file": names, "image": images}), tmp_path / "photos.parquet")
+    done, output = run(tmp_path / "photos.parquet", fake, "--model", "arcface")
+    assert done.returncode == 1
+    assert (output / "left-out.txt").read_text() == "s3://bucket/3.jpg: image_format: not a picture\n"
+    found = {row["file"]: row["embedding"] for row in table(output).to_pylist()}
+    assert set(found) == set(names) - {"s3://bucket/3.jpg"}
+    for name, image in zip(names, images, strict=True):
+        if name in found:
+            assert np.array_equal(np.array(found[name], np.float32), embedding_of(image))
+
+
+@needs_ray
+def test_a_server_that_fails_stops_the_job_with_one_clear_line(photos, fake):
+    fake.script("facenet_photo", fails(grpc.StatusCode.INTERNAL, "stub died"))
+    done, _ = run(photos, fake)
+    assert done.returncode == 1
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("embed_ray: ")
+    assert "triton_failed: Triton failed to answer" in line
+    assert line.endswith("What is done is kept: give the same command again to go on")
+    assert "Traceback" not in done.stderr
