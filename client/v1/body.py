@@ -96,8 +96,8 @@ async def _parse_form(headers: Headers, body: bytes, settings: Settings) -> Form
     )
     try:
         return await parser.parse()
-    except MultiPartException as error:
-        if error.message.startswith("Too many files"):
+    except (MultiPartException, UnicodeError) as error:  # the latter: names that the form's charset has not
+        if isinstance(error, MultiPartException) and error.message.startswith("Too many files"):
             raise TooLarge("images_too_many", f"more than {settings.max_images} pictures; send them in parts") from None
         raise BadRequest(
             "form_invalid",

@@ -134,6 +134,11 @@ def test_a_form_without_a_usable_boundary_is_refused(media_type):
     assert code({"Content-Type": media_type}, form_of(A)) == (400, "form_invalid")
 
 
+def test_a_charset_that_cannot_read_the_names_is_refused():
+    headers = {"Content-Type": FORM["Content-Type"] + "; charset=punycode"}
+    assert code(headers, form_of(A, **{"xn--" + "a" * 99 + "-zzzz": "x"})) == (400, "form_invalid")
+
+
 def test_no_refusal_repeats_what_was_sent():
     for headers, body in (
         (FORM, form_of(b"canary", field="canary", canary="canary")),
