@@ -13,4 +13,4 @@ def test_every_answer_is_the_callers_own_when_64_ask_at_once(server: Server) -> 
     tally = asyncio.run(identity(port, CALLERS, PICTURES, SECONDS))
     assert (tally.wrong, tally.swapped) == (0, 0)
     assert set(tally.statuses) <= {200, 503, 504}
-    assert tally.statuses[200] > 10 * CALLERS
+    assert tally.statuses[200] > CALLERS
