@@ -4,8 +4,7 @@ INTER_AREA gives each pixel of the smaller picture the mean of the rectangle tha
 edges may cut pixels. The integral of the picture, interpolated between its corners, gives that mean in four look-ups.
 """
 
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from threading import Lock
 from typing import TypeVar
 
 import cv2
@@ -22,28 +21,24 @@ PAYS_FROM, PAYS_ABOVE = 15, 60_000  # pixels a cell, pixels in all: from here on
 ROWS = 16  # of a resized picture at a time: their numbers stay in the processor's cache
 
 
-@dataclass(frozen=True)
 class Picture:
-    """uint8[height, width, 3] and the integral of it, which a worker makes meanwhile."""
+    """uint8[height, width, 3] and the integral of it, which is made when it is first asked for."""
 
-    image: Image
-    integral: Future[Integral]
-
-    @classmethod
-    def of(cls, image: Image, workers: Executor) -> "Picture":
-        return cls(image, workers.submit(integral, image))
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self._making = Lock()
+        self._sums: Integral | None = None
 
     @property
     def sums(self) -> Integral:
-        return self.integral.result()
+        """Sums of all pixels above and to the left: int32[height + 1, width + 1, 3].
 
-
-def integral(image: Image) -> Integral:
-    """Sums of all pixels above and to the left: int32[height + 1, width + 1, 3].
-
-    Above 8 million pixels they wrap around, which differences of them undo.
-    """
-    return np.asarray(cv2.integral(image, sdepth=cv2.CV_32S), np.int32)
+        Above 8 million pixels they wrap around, which differences of them undo.
+        """
+        with self._making:
+            if self._sums is None:
+                self._sums = np.asarray(cv2.integral(self.image, sdepth=cv2.CV_32S), np.int32)
+            return self._sums
 
 
 def resize(picture: Picture, height: int, width: int) -> Image:

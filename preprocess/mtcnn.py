@@ -5,7 +5,6 @@ the roundings and the order of boxes of davidsandberg/facenet, src/align/detect_
 """
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +16,7 @@ from preprocess import patches, pyramid
 from preprocess.area import Picture
 from preprocess.errors import InputError
 from preprocess.patches import Patches
+from preprocess.workers import Workers
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -41,8 +41,7 @@ class Networks:
     pnet: pyramid.Scanner
     rnet: PatchNetwork
     onet: PatchNetwork
-    workers: Executor
-    threads: int
+    workers: Workers
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ NO_FACES = Faces(np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32))
 
 def detect(image: Image, networks: Networks, options: Options) -> Faces:
     """All faces in uint8[height, width, 3], RGB."""
-    picture = Picture.of(image, networks.workers)
+    picture = Picture(image)
     candidates = propose(picture, networks, options)
     if len(candidates):
         candidates = refine(picture, candidates, networks, options)
@@ -126,9 +125,9 @@ def output(picture: Picture, candidates: box.Boxes, networks: Networks, options:
 
 def view(candidates: box.Boxes, network: PatchNetwork, size: int, cut: Cutter, networks: Networks) -> Array:
     """What rnet or onet says of each candidate, float32[n, 5 or 15]; `cut` makes the patches that it sees."""
-    parts = patches.batches(candidates, size, networks.threads)
+    parts = patches.batches(candidates, size, networks.workers.threads)
     answers = networks.workers.map(lambda part: network(cut(candidates[part])), parts)
-    return np.concatenate(list(answers))[np.argsort(np.concatenate(parts))]
+    return np.concatenate(answers)[np.argsort(np.concatenate(parts))]
 
 
 def best(found: box.Boxes, scores: Array, offsets: Array) -> tuple[box.Boxes, Array, Array]:

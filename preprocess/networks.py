@@ -1,7 +1,6 @@
 """MTCNN's networks on ONNX Runtime: weights that `preprocess.prepare` wrote, as the callables that `mtcnn` takes."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from preprocess import fusion
 from preprocess.insightface import LandmarkNetwork
 from preprocess.mtcnn import Array, Image, Networks
 from preprocess.patches import Patches
+from preprocess.workers import Workers
 
 
 def load(directory: Path, threads: int) -> Networks:
@@ -27,8 +27,7 @@ def load(directory: Path, threads: int) -> Networks:
         pnet=_first(directory / "pnet.onnx"),
         rnet=_later(directory / "rnet.onnx", 24),
         onet=_later(directory / "onet.onnx", 48),
-        workers=ThreadPoolExecutor(threads, thread_name_prefix="mtcnn"),
-        threads=threads,
+        workers=Workers(threads),
     )
 
 

@@ -4,7 +4,6 @@ The network looks at 12 pixels of a level at a time, in steps of two, so that ea
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from preprocess import area
 from preprocess.area import Image, Picture
 from preprocess.boxes import Indices
+from preprocess.workers import Workers
 
 Array = NDArray[np.float32]
 Scanner = Callable[[Image], Array]
@@ -51,9 +51,9 @@ def scales(image: Image, min_face_size: float, factor: float) -> list[float]:
     return factors
 
 
-def levels(picture: Picture, factors: list[float], workers: Executor) -> list[Image]:
+def levels(picture: Picture, factors: list[float], workers: Workers) -> list[Image]:
     """The picture scaled down by each factor, by area."""
-    return list(workers.map(lambda factor: area.resize(picture, *size(picture.image, factor)), factors))
+    return workers.map(lambda factor: area.resize(picture, *size(picture.image, factor)), factors)
 
 
 def size(image: Image, factor: float) -> tuple[int, int]:
@@ -62,12 +62,17 @@ def size(image: Image, factor: float) -> tuple[int, int]:
     return int(np.ceil(height * factor)), int(np.ceil(width * factor))
 
 
-def scan(levels: list[Image], pnet: Scanner, workers: Executor, threshold: float) -> Cells:
+def scan(levels: list[Image], pnet: Scanner, workers: Workers, threshold: float) -> Cells:
     """What passes in all levels, level by level, row by row. threshold: the least probability."""
     with np.errstate(divide="ignore"):
         look = partial(_look, pnet, np.log(threshold) - np.log(1 - threshold))
-    scans = [[workers.submit(look, level, *corner) for corner in _tiles(level)] for level in levels]
-    found = [_best(np.concatenate([tile.result() for tile in tiles])) for tiles in scans]
+    tiles = [(number, corner) for number, level in enumerate(levels) for corner in _tiles(level)]
+    answers: list[list[Array]] = [[] for _ in levels]
+    for (number, _), answer in zip(
+        tiles, workers.map(lambda tile: look(levels[tile[0]], *tile[1]), tiles), strict=True
+    ):
+        answers[number].append(answer)
+    found = [_best(np.concatenate(parts)) for parts in answers]
     level = np.repeat(np.arange(len(found)), [len(cells) for cells in found])
     cells = np.concatenate([np.empty((0, 7), np.float32), *found])
     row, column = cells[:, :2].astype(np.intp).T

@@ -7,6 +7,7 @@ import resource
 import signal
 import traceback
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 MEMORY = 16 * 2**30
 """Bytes a child may take: ResNet-100 needs 2 GB; a hostile file that asks for all of them ends the child."""
 
+SECONDS = 30 * 60
+"""Time a step may take: ResNet-100 needs half a minute, a hostile file could ask for for ever."""
+
 
 def in_child(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Gives `function(*args, **kwargs)`, computed in a fresh process whose own chatter goes to LOG.
@@ -29,14 +33,21 @@ def in_child(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(sender, function, args, kwargs), daemon=True)
-    process.start()
+    resource_tracker.ensure_running()  # which would otherwise undo the next line on the first start
+    # Ctrl-C goes to the whole group; the parent decides, and the child is never told (it inherits this).
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     sender.close()
     try:
+        if not receiver.poll(SECONDS):
+            raise PreparationError(f"'{_step(function)}' took longer than {SECONDS // 60} minutes")
         result: T | Exception = receiver.recv()
     except EOFError:
-        step = function.__name__.replace("_", " ")
         raise PreparationError(
-            f"'{step}' was killed: the machine is out of memory, or the framework crashed on this file"
+            f"'{_step(function)}' was killed: the machine is out of memory, or the framework crashed on this file"
         ) from None
     finally:
         process.kill()
@@ -47,9 +58,11 @@ def in_child(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return result
 
 
+def _step(function: Callable[..., object]) -> str:
+    return function.__name__.replace("_", " ")
+
+
 def _run(sender: Connection, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

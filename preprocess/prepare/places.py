@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "model_repository"
 """The repository that holds the models' definitions; prepared in place unless another is named."""
 CACHE = ROOT / ".cache"

@@ -12,7 +12,9 @@ class Progress:
     """
 
     def __init__(self, network: str) -> None:
-        self.bar = tqdm(desc=network, disable=None, leave=False, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}{postfix}")
+        self.bar = tqdm(
+            desc=network, disable=None, leave=False, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}{postfix}"
+        )
 
     def __enter__(self) -> "Progress":
         return self

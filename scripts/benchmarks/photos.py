@@ -33,14 +33,15 @@ def by_size() -> list[Photo]:
         photos += [
             Photo("portrait", _scaled(_portraits(1)[0], height, width)),
             Photo("group", _scaled(_read("golden/uai/images/selfie-many-people.jpg"), height, width)),
-            Photo("wall", _wall(height, width, side=250)),
+            Photo("wall", wall(height, width)),
         ]
     return photos
 
 
 def by_faces() -> list[Photo]:
     """The same photo of 1.5 megapixels with 1, 10 and 100 faces of 100 pixels."""
-    ground = cv2.GaussianBlur(_scaled(_read("golden/uai/images/no-faces.jpg"), 1000, 1500), (0, 0), 3)
+    empty = _scaled(_read("golden/uai/images/no-faces.jpg"), 1000, 1500)
+    ground = np.asarray(cv2.GaussianBlur(empty, (0, 0), 3), np.uint8)
     photos = []
     for count in CROWDS:
         pixels = ground.copy()
@@ -51,7 +52,8 @@ def by_faces() -> list[Photo]:
     return photos
 
 
-def _wall(height: int, width: int, side: int) -> NDArray[np.uint8]:
+def wall(height: int, width: int, side: int = 250) -> NDArray[np.uint8]:
+    """Portraits of different people side by side, as many as fill the photo."""
     rows, columns = -(-height // side), -(-width // side)
     faces = _portraits(rows * columns)
     bands = [np.concatenate(faces[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]

@@ -12,6 +12,7 @@ from preprocess import image, mtcnn, networks, pyramid
 from preprocess.errors import InputError
 from preprocess.mtcnn import Networks, Options
 from preprocess.patches import Patches
+from preprocess.workers import Workers
 
 ASTRONAUT: np.ndarray = skimage.data.astronaut()
 FACES = Path(__file__).with_name("lfw_fold1.json")  # scripts/benchmarks/detectors/record.py
@@ -36,7 +37,7 @@ def stub(log_odds: np.ndarray, offsets: np.ndarray) -> Networks:
         whole = np.concatenate([log_odds[None], offsets]).astype(np.float32)
         return whole[:, -height:, -width:]  # one output: the last
 
-    return Networks(first, later(5), later(15), ThreadPoolExecutor(1), 1)
+    return Networks(first, later(5), later(15), Workers(1))
 
 
 def test_the_recorded_answers_are_met_to_a_twentieth_of_a_pixel(loaded: Networks, golden: Path) -> None:
@@ -137,7 +138,7 @@ def test_the_only_candidate_is_treated_as_the_original_treats_it(loaded: Network
         answer[0] = np.where(answer[0] == answer[0].max(), 9, -9)  # one candidate a level
         return answer
 
-    picture = mtcnn.Picture.of(ASTRONAUT[:60, 100:172], loaded.workers)
+    picture = mtcnn.Picture(ASTRONAUT[:60, 100:172])
     factors = pyramid.scales(picture.image, 20, 0.5)
     found = mtcnn.propose(picture, dataclasses.replace(loaded, pnet=first), Options(factor=0.5))
     expected = []

@@ -14,7 +14,7 @@ def test_networks_that_are_not_prepared_are_named(tmp_path: Path) -> None:
 
 def test_the_networks_give_log_odds_offsets_and_landmarks(repository: Path) -> None:
     loaded = networks.load(repository / "face_detect" / "1", threads=3)
-    assert loaded.threads == 3
+    assert loaded.workers.threads == 3
     assert loaded.pnet(np.zeros((30, 40, 3), np.uint8)).shape == (5, 10, 15)
     assert loaded.rnet(patches.whole(np.zeros((2, 24, 24, 3), np.float32))).shape == (2, 5)
     assert loaded.onet(patches.whole(np.zeros((3, 48, 48, 3), np.float32))).shape == (3, 15)

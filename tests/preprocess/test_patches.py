@@ -1,4 +1,3 @@
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import cv2
@@ -13,7 +12,7 @@ IMAGE = np.random.default_rng(6).integers(0, 256, (210, 330, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def picture() -> Picture:
-    return Picture.of(IMAGE, ThreadPoolExecutor(1))
+    return Picture(IMAGE)
 
 
 def product(cut: patches.Patches) -> np.ndarray:

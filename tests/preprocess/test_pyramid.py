@@ -1,4 +1,3 @@
-from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +7,14 @@ import skimage
 from preprocess import networks, pyramid
 from preprocess.area import Picture
 from preprocess.mtcnn import Networks
+from preprocess.workers import Workers
 
 PHOTO: np.ndarray = skimage.data.astronaut()[:231, 100:401]
 
 
 @pytest.fixture(scope="module")
-def workers() -> Executor:
-    return ThreadPoolExecutor(2)
+def workers() -> Workers:
+    return Workers(2)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def test_a_picture_smaller_than_the_smallest_face_has_no_levels(side: int, count
     assert len(pyramid.scales(np.empty((side, 500, 3), np.uint8), 20, 0.709)) == count
 
 
-def test_sides_of_levels_are_rounded_up(workers: Executor) -> None:
-    levels = pyramid.levels(Picture.of(PHOTO, workers), [0.6, 0.1], workers)
+def test_sides_of_levels_are_rounded_up(workers: Workers) -> None:
+    levels = pyramid.levels(Picture(PHOTO), [0.6, 0.1], workers)
     assert [level.shape for level in levels] == [(139, 181, 3), (24, 31, 3)]
 
 
@@ -52,7 +52,7 @@ def test_the_outputs_are_as_many_as_the_network_gives(loaded: Networks, size: tu
 
 
 def test_tiles_give_what_the_whole_level_gives(
-    loaded: Networks, workers: Executor, monkeypatch: pytest.MonkeyPatch
+    loaded: Networks, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = loaded.pnet(PHOTO)
     monkeypatch.setattr(pyramid, "TILE", 16)
@@ -62,7 +62,7 @@ def test_tiles_give_what_the_whole_level_gives(
     np.testing.assert_allclose(cells.offsets, whole[1:, cells.row, cells.column].T, atol=1e-4)
 
 
-def test_cells_come_level_by_level_and_row_by_row(workers: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_come_level_by_level_and_row_by_row(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyramid, "TILE", 3)
     level = np.zeros((40, 50, 3), np.uint8)
     level[[4, 4, 20], [30, 2, 10]] = 255
@@ -73,7 +73,7 @@ def test_cells_come_level_by_level_and_row_by_row(workers: Executor, monkeypatch
     assert cells.corners().tolist() == [[2, 4], [30, 4], [10, 20]] * 2
 
 
-def test_of_too_many_cells_the_best_are_kept(workers: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_cells_the_best_are_kept(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyramid, "MAX_CELLS", 7)
     ramp = np.arange(40, dtype=np.uint8).repeat(2)[None, :, None].repeat(30, 0).repeat(3, 2)
     cells = pyramid.scan([ramp], sure, workers, 0.0)
@@ -81,7 +81,7 @@ def test_of_too_many_cells_the_best_are_kept(workers: Executor, monkeypatch: pyt
     assert (cells.column == cells.column.max()).all()
 
 
-def test_thresholds_of_nought_and_one_pass_all_and_none(workers: Executor) -> None:
+def test_thresholds_of_nought_and_one_pass_all_and_none(workers: Workers) -> None:
     level = np.full((30, 30, 3), 255, np.uint8)
     assert len(pyramid.scan([level], sure, workers, 0.0).row) == 100
     assert len(pyramid.scan([level], sure, workers, 1.0).row) == 0

@@ -1,7 +1,7 @@
 """What an engine costs: `python -m tests.preprocess.prepare.measure REPOSITORY facenet|arcface ENGINE THREADS`.
 
-Prints the seconds to load and run once, the memory the process then holds, and the time a face takes alone and
-in a batch of 32 (the quickest of several runs: what the machine can do when nothing else runs).
+Prints the seconds to load and run once, the most memory the process held, and what a face takes alone and in a
+batch of 32: time, and processor time, which other work on the machine changes little. Each is the least of several.
 """
 
 import resource
@@ -23,22 +23,21 @@ def main(repository: Path, model: str, engine: str, threads: int) -> None:
     run = load_embedder(engine, repository / model / "1", threads)
     run(faces[:1])
     loaded = time.perf_counter() - begun
-    alone, together = quickest(lambda: run(faces[:1]), 20), quickest(lambda: run(faces), 5) / len(faces)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{model} {engine}, {threads} threads: loaded in {loaded:.1f} s, {memory:.0f} MB at most, "
-        f"{1000 * alone:.1f} ms a face alone, {1000 * together:.1f} in a batch of 32"
-    )
+    print(f"{model} {engine}, {threads} threads: ready in {loaded:.1f} s, {memory:.0f} MB")
+    for count, times in ((1, 30), (32, 5)):
+        seconds, work = least(lambda count=count: run(faces[:count]), times)
+        print(f"  {count:2} at once: {1000 * seconds / count:.1f} ms a face, {1000 * work / count:.1f} ms of processor")
 
 
-def quickest(call: Callable[[], object], times: int) -> float:
-    """Gives the seconds of the quickest of several calls."""
-    seconds = []
+def least(call: Callable[[], object], times: int) -> tuple[float, float]:
+    """Gives the least seconds, and the least seconds of processor, that several calls took."""
+    taken = []
     for _ in range(times):
-        begun = time.perf_counter()
+        begun = time.perf_counter(), time.process_time()
         call()
-        seconds.append(time.perf_counter() - begun)
-    return min(seconds)
+        taken.append((time.perf_counter() - begun[0], time.process_time() - begun[1]))
+    return min(seconds for seconds, _ in taken), min(work for _, work in taken)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -58,6 +59,12 @@ def test_whatever_else_fails_becomes_one_line() -> None:
 def test_a_crash_is_a_failure_of_this_step_alone() -> None:
     with pytest.raises(PreparationError, match="'crash' was killed"):
         in_child(crash)
+
+
+def test_a_step_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "SECONDS", 1)
+    with pytest.raises(PreparationError, match="'sleep' took longer than"):
+        in_child(time.sleep, 60)
 
 
 def test_a_step_cannot_take_the_whole_machines_memory() -> None:
