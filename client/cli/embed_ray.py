@@ -85,8 +85,9 @@ def embed(args: argparse.Namespace) -> None:
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        dashboard = None if args.ray else False
-        ray.init(address=args.ray, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+        # A Ray of our own stays on loopback and shows nothing.
+        local: dict[str, Any] = {} if args.ray else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        ray.init(address=args.ray, log_to_driver=False, logging_level=logging.ERROR, **local)
         ray.data.DataContext.get_current().enable_progress_bars = False
         rest = source(args.photos.resolve(), args.done)
         count = rest.count()

@@ -91,6 +91,7 @@ def test_a_part_is_named_by_its_photos_and_tells_what_is_done(tmp_path):
         parts.read_photos(tmp_path, "facenet-2")
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_job_that_is_killed_goes_on_without_loss_or_repeat(photos, fake):
     fake.script("facenet_photo", sleeps(0.2))
@@ -118,6 +119,7 @@ def test_a_job_that_is_killed_goes_on_without_loss_or_repeat(photos, fake):
     assert left == []  # Ray ends with the command
 
 
+@pytest.mark.slow
 @needs_ray
 def test_photos_in_parquet_are_embedded_and_bad_ones_listed(tmp_path, fake, make_picture):
     def refuse(call):
@@ -138,6 +140,7 @@ def test_photos_in_parquet_are_embedded_and_bad_ones_listed(tmp_path, fake, make
             assert np.array_equal(np.array(found[name], np.float32), embedding_of(image))
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_server_that_fails_stops_the_job_with_one_clear_line(photos, fake):
     fake.script("facenet_photo", fails(grpc.StatusCode.INTERNAL, "stub died"))
