@@ -17,7 +17,7 @@ CONFIG = SchemathesisConfig.from_path(Path(__file__).parent / "schemathesis.toml
 def test_every_request_is_answered_as_described(gateway, path, mode):
     described = schemathesis.openapi.from_url(f"http://127.0.0.1:{gateway.port}/openapi.json", config=CONFIG)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=described[path]["POST"].as_strategy(generation_mode=mode))
     def check(case):
         case.call_and_validate()
