@@ -83,8 +83,8 @@ def test_a_model_bears_the_name_of_its_folder_and_has_a_version(model: str) -> N
     assert (REPOSITORY / model / "1").is_dir()
 
 
-@pytest.mark.parametrize("model", PYTHON_MODELS)
-def test_a_model_refuses_rather_than_queues_without_bound(model: str) -> None:
+@pytest.mark.parametrize("model", [model for model in PYTHON_MODELS if config(model).max_batch_size])
+def test_a_batching_model_refuses_rather_than_queues_without_bound(model: str) -> None:
     policy = config(model).dynamic_batching.default_queue_policy
     assert policy.max_queue_size == Settings().max_in_flight
     assert policy.default_timeout_microseconds == Settings().deadline_seconds * 1e6
