@@ -45,6 +45,11 @@ class EmbeddedTriton:
         self.shm_prefix = f"face_{os.getpid()}_{secrets.token_hex(4)}_"
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def host(self) -> str:
+        """Where this machine reaches its gRPC and metrics."""
+        return "127.0.0.1" if self.address == "0.0.0.0" else self.address
+
     def start(self) -> None:
         """Start the process and return at once; `wait_ready` tells when models can answer."""
         if not self.repository.is_dir():

@@ -7,13 +7,13 @@ import argparse
 import asyncio
 import signal
 import sys
-import time
 from pathlib import Path
 
 from tritonclient.grpc.aio import InferenceServerClient
 
 from client.canary import Canary, Health
 from client.embedded import PROJECT, EmbeddedTriton, Ports
+from client.hung import HungModels
 from client.installation import LaunchError
 from client.serve import interrupt_on_signal, require_free, require_prepared
 from client.supervisor import START_SECONDS
@@ -65,9 +65,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _watch(triton: EmbeddedTriton) -> None:
-    """Ask every model a question with a known answer, again and again; raises LaunchError for one that fails."""
-    host = "127.0.0.1" if triton.address == "0.0.0.0" else triton.address
-    client, canary = InferenceServerClient(f"{host}:{triton.ports.grpc}"), Canary()
+    """Raises LaunchError as soon as Triton ends or a model fails, hangs or leaves a question unanswered."""
+    await asyncio.gather(_look(triton), _ask(triton))
+
+
+async def _look(triton: EmbeddedTriton) -> None:
+    """Whether Triton runs and its models work."""
+    models = HungModels(triton)
+    while triton.alive():
+        if model := models.look():
+            raise LaunchError(f"the model {model} hangs")
+        await asyncio.sleep(POLL_SECONDS)
+    raise LaunchError("tritonserver ended by itself")
+
+
+async def _ask(triton: EmbeddedTriton) -> None:
+    """Ask every model a question with a known answer, again and again."""
+    client, canary = InferenceServerClient(f"{triton.host}:{triton.ports.grpc}"), Canary()
     failures: dict[str, int] = {}
     while True:
         health = await canary.ask(client, SILENT_SECONDS)
@@ -75,8 +89,4 @@ async def _watch(triton: EmbeddedTriton) -> None:
         for name, times in failures.items():
             if times >= WRONG_ANSWERS:
                 raise LaunchError(f"the model {name} is {health[name].value}")
-        next_time = time.monotonic() + (POLL_SECONDS if failures else ASK_EVERY_SECONDS)
-        while time.monotonic() < next_time:
-            if not triton.alive():
-                raise LaunchError("tritonserver ended by itself")
-            await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS if failures else ASK_EVERY_SECONDS)

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 
 from client.embedded import EmbeddedTriton, die_with_parent
+from client.hung import HungModels
 from client.installation import LaunchError
 
 log = logging.getLogger("client.supervisor")
@@ -104,6 +105,7 @@ def start(triton: EmbeddedTriton, gateway: Gateway) -> None:
 def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
     """Watch both for ever."""
     not_ready, not_live = Patience(NOT_READY_SECONDS), Patience(NOT_LIVE_SECONDS)
+    models = HungModels(triton)
     while True:
         time.sleep(POLL_SECONDS)
         if not gateway.alive() or not_live.exhausted(gateway.live()):
@@ -112,8 +114,10 @@ def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
             gateway.start()
             not_live.renew()
             not_ready.renew()
-        if not triton.alive() or not_ready.exhausted(gateway.ready()):
-            log.warning("Triton is %s; it is started again", "not answering" if triton.alive() else "gone")
+        hung = models.look()
+        if hung or not triton.alive() or not_ready.exhausted(gateway.ready()):
+            wrong = f"stuck in {hung}" if hung else "not answering" if triton.alive() else "gone"
+            log.warning("Triton is %s; it is started again", wrong)
             _restart(triton)
             not_ready.renew()
 

@@ -1,28 +1,24 @@
-"""A server to be hurt, with callers who check every answer they get."""
+"""A server to be hurt, with callers who check every answer they get, and a table of what was seen."""
 
-import base64
+import asyncio
 import http.client
-import io
-import json
 import os
 import signal
 import subprocess
 import threading
 import time
 import urllib.parse
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from skimage.data import astronaut
 
 from tests.conftest import Server, serving
+from tests.load.callers import Known, Tally, identity, learn
 
-CALLERS = 4
-TOLERANCE = 1e-4  # between an embedding and the same caller's first one
+CALLERS, PICTURES = 64, 200
+COLUMNS = ("fault", "promised", "noticed", "well again", "slowest answer", "right", "wrong", "refused or lost")
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +28,14 @@ def victim(repository: Path) -> Iterator[Server]:
         yield running
 
 
-def face(number: int) -> bytes:
-    """A request that embeds one face of its own; no two numbers give the same."""
-    turned = Image.fromarray(astronaut()).crop((150, 50, 300, 210)).rotate(3 * number)
-    file = io.BytesIO()
-    turned.save(file, "PNG")
-    return json.dumps({"images": [base64.b64encode(file.getvalue()).decode()]}).encode()
+@pytest.fixture(scope="module")
+def known(victim: Server) -> Known:
+    """Pictures and their right answers."""
+    return asyncio.run(learn(port(victim), PICTURES))
+
+
+def port(server: Server) -> int:
+    return int(server.url.rpartition(":")[2])
 
 
 def post(url: str, body: bytes, seconds: float = 12) -> tuple[int, bytes]:
@@ -56,45 +54,27 @@ def post(url: str, body: bytes, seconds: float = 12) -> tuple[int, bytes]:
 
 @dataclass
 class Callers:
-    """Callers who each send their own face for ever; wrong answers are counted apart, and nothing else matters more."""
+    """Callers without a pause, from entering the block to leaving it; wrong answers are counted apart."""
 
-    url: str
-    statuses: Counter[int] = field(default_factory=Counter)
-    wrong: int = 0
-    last_failure: float = 0.0  # time.monotonic() of the last answer that was not 200
-    slowest: float = 0.0
+    server: Server
+    known: Known
+    callers: int = CALLERS
+    tally: Tally = field(default_factory=Tally)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> "Callers":
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(CALLERS)]
-        for thread in self._threads:
-            thread.start()
-        return self
+    def __enter__(self) -> Tally:
+        work = identity(port(self.server), self.callers, self.known, self.tally, lambda: not self._stop.is_set())
+        self._thread = threading.Thread(target=asyncio.run, args=(work,))
+        self._thread.start()
+        return self.tally
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _call(self, number: int) -> None:
-        body, expected = face(number), None
-        while not self._stop.is_set():
-            begun = time.monotonic()
-            status, answer = post(f"{self.url}/service/FaceEmbedModel", body)
-            self.slowest = max(self.slowest, time.monotonic() - begun)
-            self.statuses[status] += 1
-            if status != 200:
-                self.last_failure = time.monotonic()
-                time.sleep(0.05)
-                continue
-            row = json.loads(answer)[0]
-            expected = expected or row
-            self.wrong += max(abs(a - b) for a, b in zip(row, expected, strict=True)) > TOLERANCE
+        self._thread.join()
 
 
 def is_ready(server: Server) -> bool:
-    address = urllib.parse.urlsplit(server.url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=2)
+    connection = http.client.HTTPConnection("127.0.0.1", port(server), timeout=2)
     try:
         connection.request("GET", "/health/ready")
         return connection.getresponse().status == 200
@@ -137,3 +117,13 @@ def processes(server: Server) -> dict[str, int]:
 
 def hurt(server: Server, name: str, how: signal.Signals) -> None:
     os.kill(processes(server)[name], how)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The rows of docs/reliability.md: a test gives its own by record_property("row", ...)."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
+    rows = [value for report in reports for name, value in report.user_properties if name == "row"]
+    if rows:
+        terminalreporter.section("seconds from each fault")
+        for row in (COLUMNS, ["---"] * len(COLUMNS), *rows):
+            terminalreporter.write_line(f"| {' | '.join(str(cell) for cell in row)} |")

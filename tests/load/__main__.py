@@ -14,7 +14,7 @@ import time
 
 from tests.conftest import PROJECT, Server, serving
 from tests.hostile.memory import resident
-from tests.load.callers import Tally, arrivals, body_of, closed, face, identity
+from tests.load.callers import Tally, arrivals, body_of, closed, face, identity, learn
 
 MIB = 1024 * 1024
 WORK = ("capacity", "identity", "hold", "overload")
@@ -50,7 +50,10 @@ def run(server: Server, work: str, minutes: float) -> None:
     port, seconds = int(server.url.rpartition(":")[2]), 60 * minutes
     requests = mixed()
     if work == "identity":
-        tally = asyncio.run(identity(port, 64, 200, seconds))
+        tally = Tally()
+        known = asyncio.run(learn(port, 200))
+        end = time.monotonic() + seconds
+        asyncio.run(identity(port, 64, known, tally, lambda: time.monotonic() < end))
         say("identity", tally, seconds, wrong=tally.wrong, swapped=tally.swapped)
         return
     idle = asyncio.run(closed(port, 1, 10, requests))

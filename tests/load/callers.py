@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -15,6 +16,7 @@ from tests.hostile.pictures import encode
 
 TOLERANCE = 1e-4
 HOST = "127.0.0.1"
+PATH = "/service/FaceEmbedModel"
 
 
 def face(number: int) -> bytes:
@@ -35,6 +37,7 @@ class Tally:
     seconds: dict[int, list[float]] = field(default_factory=dict)
     wrong: int = 0
     swapped: int = 0
+    last_failure: float = 0.0  # time.monotonic() of the last answer that was not 200
 
     def add(self, status: int, seconds: float) -> None:
         self.seconds.setdefault(status, []).append(seconds)
@@ -42,6 +45,11 @@ class Tally:
     @property
     def statuses(self) -> dict[int, int]:
         return {status: len(times) for status, times in sorted(self.seconds.items())}
+
+    @property
+    def slowest(self) -> float:
+        """Seconds of the slowest answer of any status."""
+        return max((max(times) for times in self.seconds.values()), default=0.0)
 
     def quantile(self, status: int, share: float) -> float:
         """Seconds; 0 where there was no such answer."""
@@ -70,16 +78,20 @@ async def post(port: int, path: str, body: bytes, seconds: float = 15.0) -> tupl
     return (int(head_bytes[9:12]), rest) if head_bytes.startswith(b"HTTP/1.1 ") else (0, b"")
 
 
-async def identity(port: int, callers: int, pictures: int, seconds: float) -> Tally:
-    """Callers without a pause, each with another picture every time; all answers are held against the first.
+@dataclass(frozen=True)
+class Known:
+    """Requests, and float32[n,512], the row that each must be answered with."""
 
-    The first answers are taken one at a time, so that no batch can have mixed them.
-    """
-    path = "/service/FaceEmbedModel"
+    bodies: list[bytes]
+    rows: np.ndarray
+
+
+async def learn(port: int, pictures: int) -> Known:
+    """The right answers, taken one at a time, so that no batch can have mixed them."""
     bodies = [body_of(face(number)) for number in range(pictures)]
     rows = []
     for body in bodies:
-        status, answer = await post(port, path, body)
+        status, answer = await post(port, PATH, body)
         if status != 200:
             raise RuntimeError(f"the server answered {status} before there was any load")
         rows.append(json.loads(answer)[0])
@@ -87,26 +99,29 @@ async def identity(port: int, callers: int, pictures: int, seconds: float) -> Ta
     near = own @ own.T - 2 * np.eye(len(own))
     if near.max() > 1 - TOLERANCE:
         raise RuntimeError("two of the pictures are too much alike to tell a swap")
-    tally = Tally()
-    end = time.monotonic() + seconds
+    return Known(bodies, own)
+
+
+async def identity(port: int, callers: int, known: Known, tally: Tally, going: Callable[[], bool]) -> None:
+    """Callers without a pause, each with another picture every time, whose answers are held against the right ones."""
 
     async def call(caller: int) -> None:
         number = caller * 7
-        while time.monotonic() < end:
-            number = (number + 1 + caller) % pictures
+        while going():
+            number = (number + 1 + caller) % len(known.bodies)
             begun = time.monotonic()
-            status, answer = await post(port, path, bodies[number])
+            status, answer = await post(port, PATH, known.bodies[number])
             tally.add(status, time.monotonic() - begun)
             if status == 200:
                 row = np.array(json.loads(answer)[0])
-                if np.abs(row - own[number]).max() > TOLERANCE:
+                if np.abs(row - known.rows[number]).max() > TOLERANCE:
                     tally.wrong += 1
-                    tally.swapped += int(np.argmax(own @ row)) != number
+                    tally.swapped += int(np.argmax(known.rows @ row)) != number
             else:
+                tally.last_failure = time.monotonic()
                 await asyncio.sleep(0.05)
 
     await asyncio.gather(*(call(caller) for caller in range(callers)))
-    return tally
 
 
 async def arrivals(port: int, a_second: float, seconds: float, requests: list[tuple[str, bytes]]) -> Tally:

@@ -1,0 +1,50 @@
+"""What tells a model that hangs from one at work; tests/faults stops a real one."""
+
+from pathlib import Path
+
+import pytest
+
+from client.embedded import EmbeddedTriton, Ports
+from client.hung import LOOKS, METRIC, HungModels, Work
+
+
+def found(*seen: Work) -> str | None:
+    """What is said of a detector after these looks."""
+    models = HungModels(EmbeddedTriton(Path("nowhere"), Ports()))
+    return [models.judge({"face_detect": work}) for work in seen][-1]
+
+
+def test_a_model_that_does_nothing_while_requests_wait_hangs() -> None:
+    assert found(*[Work(70, 3, waiting=2)] * LOOKS) is None
+    assert found(*[Work(70, 3, waiting=2)] * (LOOKS + 1)) == "face_detect"
+
+
+def test_a_model_nobody_waits_for_may_rest() -> None:
+    assert found(*[Work(70, 3, waiting=0)] * 20) is None
+
+
+def test_a_model_that_works_long_on_one_request_does_not_hang() -> None:
+    assert found(*[Work(70 + 2 * look, 3, waiting=40) for look in range(20)]) is None
+
+
+def test_a_model_that_answers_with_little_work_does_not_hang() -> None:
+    assert found(*[Work(70, answered, waiting=1) for answered in range(20)]) is None
+
+
+def test_one_sign_of_work_starts_the_count_anew() -> None:
+    still = [Work(70, 3, waiting=2)] * LOOKS
+    assert found(*still, Work(80, 3, waiting=2), *[Work(80, 3, waiting=2)] * (LOOKS - 1)) is None
+
+
+def test_a_model_that_was_started_again_is_another() -> None:
+    assert found(*[Work(70, 3, waiting=2)] * LOOKS, Work(5, 0, waiting=2)) is None
+
+
+def test_a_triton_that_does_not_run_has_no_model_that_hangs() -> None:
+    assert HungModels(EmbeddedTriton(Path("nowhere"), Ports())).look() is None
+
+
+@pytest.mark.parametrize("gpu", ["", 'gpu_uuid="GPU-1",'], ids=["cpu", "gpu"])
+def test_the_metrics_of_triton_are_read(gpu: str) -> None:
+    line = f'nv_inference_exec_count{{{gpu}model="face_detect",version="1"}} 12\n'
+    assert METRIC.findall(line) == [("exec", "face_detect", "12")]
