@@ -35,11 +35,9 @@ def compose() -> Iterator[str]:
 def manifests(overlay: Path) -> Iterator[str]:
     """Faults of what one overlay makes, by each of the newest versions of Kubernetes."""
     for manifest in yaml.safe_load_all(_run("kubectl", "kustomize", str(overlay))):
-        if manifest["kind"] in WITHOUT_SCHEMA:
-            continue
-        for version in NEWEST:
-            for fault in _faults(manifest, version):
-                yield f"{overlay.name}: {manifest['kind']} {manifest['metadata']['name']}, Kubernetes {version}: {fault}"
+        name = f"{overlay.name}: {manifest['kind']} {manifest['metadata']['name']}"
+        for version in NEWEST if manifest["kind"] not in WITHOUT_SCHEMA else ():
+            yield from (f"{name}, Kubernetes {version}: {fault}" for fault in _faults(manifest, version))
 
 
 def _faults(manifest: dict[str, Any], version: str) -> Iterator[str]:
