@@ -13,6 +13,7 @@ from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
 from client.settings import Settings, SettingsError
 from client.supervisor import Gateway, start, supervise
+from client.weights import require_prepared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,12 +82,6 @@ def require_free(*ports: int) -> None:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 raise LaunchError(f"port {port} is taken; stop what uses it or choose another (--help)") from None
-
-
-def require_prepared(repository: Path) -> None:
-    """Raise LaunchError for a folder that prepare-models has not filled."""
-    if not (repository / "manifest.json").is_file():
-        raise LaunchError(f"{repository} is not prepared; run scripts/prepare-models --repository {repository}")
 
 
 def _log(ports: Ports) -> Path | None:

@@ -15,8 +15,9 @@ from client.canary import Canary, Health
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.hung import HungModels
 from client.installation import LaunchError
-from client.serve import interrupt_on_signal, require_free, require_prepared
+from client.serve import interrupt_on_signal, require_free
 from client.supervisor import START_SECONDS
+from client.weights import require_prepared
 
 POLL_SECONDS = 0.5
 ASK_EVERY_SECONDS = 5.0

@@ -60,12 +60,18 @@ def test_a_setting_that_is_unknown_or_wrong_is_named_within_five_seconds(
 
 
 @pytest.mark.parametrize("file", ["facenet/1/model.onnx", "arcface/1/model.onnx", "face_detect/1/pnet.onnx"])
-@pytest.mark.parametrize("how", ["missing", "cut short"])
-def test_a_weight_that_is_missing_or_cut_short_is_named(file: str, how: str, copy: Path) -> None:
+@pytest.mark.parametrize("how", ["missing", "cut short", "one wrong bit"])
+def test_a_weight_that_is_not_what_was_prepared_is_named_within_five_seconds(file: str, how: str, copy: Path) -> None:
     weight = copy / file
-    data = weight.read_bytes()
+    data = bytearray(weight.read_bytes())
     weight.unlink()
     if how == "cut short":
         weight.write_bytes(data[: len(data) // 2])
-    said, _ = refusal(copy)
-    assert file.split("/")[0] in said
+    if how == "one wrong bit":
+        data[len(data) // 2] ^= 1
+        weight.write_bytes(data)
+    said, seconds = refusal(copy)
+    assert str(weight) in said
+    assert "scripts/prepare-models" in said
+    assert said.count("\n") == 1
+    assert seconds < 5
