@@ -21,6 +21,7 @@ from client.installation import Installation, LaunchError
 PROJECT = Path(__file__).resolve().parent.parent
 EXIT_SECONDS = 10  # for requests in flight when the server is told to stop
 PR_SET_PDEATHSIG = 1  # of prctl(2)
+MOST_CALLS_A_TRACE = 2**31 - 1  # Triton's sampling, which calls with a `traceparent` pass by, is as good as off
 ADMIN_APIS = "shared-memory,model-repository,trace,logging"  # closed: each would let a client read or change the server
 
 
@@ -138,7 +139,22 @@ class EmbeddedTriton:
             f"--allow-gpu-metrics={str(Path('/dev/nvidiactl').exists()).lower()}",
             f"--metrics-address={self.address}",
             f"--metrics-port={self.ports.metrics}",
+            *_tracing(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")),
         ]
+
+
+def _tracing(endpoint: str) -> list[str]:
+    """Flags for spans of calls that come with a `traceparent`, and of no others, where a collector's address is set."""
+    if not endpoint:
+        return []
+    settings = [
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",  # never TENSORS: those are faces
+        f"rate={MOST_CALLS_A_TRACE}",
+        f"opentelemetry,url={endpoint.rstrip('/')}/v1/traces",
+        "opentelemetry,resource=service.name=face-triton",
+    ]
+    return [f"--trace-config={setting}" for setting in settings]
 
 
 def die_with_parent() -> None:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from . import log
 from .app import create_app
 from .settings import Settings, SettingsError
+from .tracing import Traced, Tracing, untraced
 from .triton import Triton
 
 
@@ -54,8 +55,10 @@ async def serve(settings: Settings) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    triton = Triton(settings.triton_url)
-    server = create_server(settings, create_app(settings, triton))
+    tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
+    triton = Triton(settings.triton_url, tracing.call if tracing else untraced)
+    app = create_app(settings, triton)
+    server = create_server(settings, Traced(app, tracing) if tracing else app)
     log.configure()
     await triton.start()
     serving = asyncio.ensure_future(server.serve())
@@ -66,6 +69,8 @@ async def serve(settings: Settings) -> None:
     for task in others:
         task.cancel()
     await triton.close()
+    if tracing:
+        tracing.close()
     if serving.done():
         serving.result()
 

@@ -66,7 +66,7 @@ def interrupt_on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def require_settings() -> None:
-    """Raise LaunchError for an environment that the gateway would not start with: it starts last."""
+    """Raise LaunchError for an environment with a setting that is wrong or that there is not."""
     try:
         Settings.from_env(os.environ)
     except SettingsError as error:

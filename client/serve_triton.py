@@ -15,7 +15,7 @@ from client.canary import Canary, Health
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.hung import HungModels
 from client.installation import LaunchError
-from client.serve import interrupt_on_signal, require_free
+from client.serve import interrupt_on_signal, require_free, require_settings
 from client.supervisor import START_SECONDS
 from client.weights import require_prepared
 
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     triton = EmbeddedTriton(args.repository, ports, args.address)
     signal.signal(signal.SIGTERM, interrupt_on_signal)
     try:
+        require_settings()
         require_free(ports.http, ports.grpc, ports.metrics)
         require_prepared(args.repository)
         triton.start()

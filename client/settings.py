@@ -14,7 +14,12 @@ from typing import Any
 
 PREFIX = "FACE_"
 READ_ELSEWHERE = frozenset({"FACE_CORES"})  # read by the networks in Triton, not by the gateway
+NAMED_BY_OTHERS = {
+    "FACE_UAI_SERVICE_CONFIG": "UAI_SERVICE_CONFIG",  # the original
+    "FACE_OTLP_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT",  # OpenTelemetry
+}
 TRITON_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
+HTTP_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 MIB = 1024 * 1024
 
 
@@ -35,8 +40,9 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = setting(8080, 1, 65535)
     triton_url: str = "127.0.0.1:8001"  # or several with commas; a name stands for all of its addresses
-    uai_service_config: Path | None = None  # UAI_SERVICE_CONFIG, the original's name
+    uai_service_config: Path | None = None
     api_keys_file: Path | None = None  # a key a line; demanded once others than this machine can connect
+    otlp_endpoint: str | None = None  # of a collector of traces; without one there are none
     without_keys: bool = False  # yes: others may ask without one, because something before the gateway guards it
 
     # what a request may hold
@@ -63,7 +69,8 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Read the settings from environment variables; raises SettingsError naming the key at fault."""
         known = {PREFIX + f.name.upper(): f for f in fields(cls)}
-        known["UAI_SERVICE_CONFIG"] = known.pop("FACE_UAI_SERVICE_CONFIG")
+        for ours, theirs in NAMED_BY_OTHERS.items():
+            known[theirs] = known.pop(ours)
         for key in sorted(environ):
             if key.startswith(PREFIX) and key not in known and key not in READ_ELSEWHERE:
                 raise SettingsError(f"{key} is not a setting; known are {', '.join(sorted(known))}")
@@ -82,6 +89,8 @@ class Settings:
             raise SettingsError(f"FACE_HOST={self.host!r} is not an IP address, such as 127.0.0.1") from None
         if not all(TRITON_ADDRESS.fullmatch(url.strip()) for url in self.triton_url.split(",")):
             raise SettingsError(f"FACE_TRITON_URL={self.triton_url!r} must be host:port, several with commas between")
+        if self.otlp_endpoint and not HTTP_ADDRESS.fullmatch(self.otlp_endpoint):
+            raise SettingsError("OTEL_EXPORTER_OTLP_ENDPOINT must be as http://host:4318 (OTLP over HTTP)")
         if not (loopback or self.api_keys_file or self.without_keys):
             raise SettingsError(
                 f"FACE_HOST={self.host} lets other machines in: set FACE_API_KEYS_FILE to a file of keys"
@@ -95,7 +104,14 @@ def _yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
-CASTS: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str, Path | None: Path, bool: _yes_or_no}
+CASTS: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    str | None: str,
+    Path | None: Path,
+    bool: _yes_or_no,
+}
 
 
 def _parse(key: str, text: str, kind: Any, bounds: Mapping[str, float]) -> Any:

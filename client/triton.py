@@ -28,6 +28,7 @@ from .errors import (
 from .faces import Network
 from .identity import Identity, read_identity
 from .replicas import Replica, Replicas
+from .tracing import CallSpan, untraced
 
 Array = npt.NDArray[np.generic]
 Parameters = Mapping[str, bool | int | float | str]
@@ -66,8 +67,9 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServiceError], str, str]] = {
 class Triton:
     """The replicas of Triton as one. Create it inside the event loop that will use it."""
 
-    def __init__(self, urls: str) -> None:
+    def __init__(self, urls: str, span: CallSpan = untraced) -> None:
         self._replicas = Replicas(urls)
+        self._span = span
         self._retries = RETRY_BURST
 
     async def start(self) -> None:
@@ -130,16 +132,45 @@ class Triton:
         if first is None:
             raise Busy(*NOT_READY)
         try:
-            return await _ask(first, call)
+            return await self._ask(first, call)
         except InferenceServerException as error:
             second = self._replicas.pick(call.model, but=first)
             if error.status() != str(grpc.StatusCode.UNAVAILABLE) or second is None or self._retries < 1:
                 _raise(error)
         self._retries -= 1
         try:
-            return await _ask(second, call)
+            return await self._ask(second, call)
         except InferenceServerException as error:
             _raise(error)
+
+    async def _ask(self, replica: Replica, call: "Call") -> InferResult:
+        """One call in what is left of the time; raises InferenceServerException."""
+        seconds = call.deadline - time.monotonic()
+        if seconds <= 0:
+            raise DeadlineExceeded(*TOO_LATE)
+        replica.in_flight += 1
+        replica.asked(call.model)
+        try:
+            with self._span(call.model, replica.address) as metadata:
+                result = await replica.client.infer(
+                    call.model,
+                    call.inputs,
+                    outputs=call.outputs,
+                    timeout=math.ceil(seconds * 1e6),  # microseconds in each model's queue
+                    client_timeout=seconds,
+                    headers=metadata,
+                    parameters=call.parameters,
+                )
+            replica.answered(call.model)
+            return result
+        except InferenceServerException as error:
+            if error.status() == str(grpc.StatusCode.INVALID_ARGUMENT):
+                replica.answered(call.model)
+            else:
+                replica.poke()
+            raise
+        finally:
+            replica.in_flight -= 1
 
 
 @dataclass(frozen=True)
@@ -151,34 +182,6 @@ class Call:
     outputs: list[InferRequestedOutput]
     deadline: float
     parameters: dict[str, bool | int | float | str]
-
-
-async def _ask(replica: Replica, call: Call) -> InferResult:
-    """One call in what is left of the time; raises InferenceServerException."""
-    seconds = call.deadline - time.monotonic()
-    if seconds <= 0:
-        raise DeadlineExceeded(*TOO_LATE)
-    replica.in_flight += 1
-    replica.asked(call.model)
-    try:
-        result = await replica.client.infer(
-            call.model,
-            call.inputs,
-            outputs=call.outputs,
-            timeout=math.ceil(seconds * 1e6),  # microseconds in each model's queue
-            client_timeout=seconds,
-            parameters=call.parameters,
-        )
-        replica.answered(call.model)
-        return result
-    except InferenceServerException as error:
-        if error.status() == str(grpc.StatusCode.INVALID_ARGUMENT):
-            replica.answered(call.model)
-        else:
-            replica.poke()
-        raise
-    finally:
-        replica.in_flight -= 1
 
 
 def images(*pictures: bytes) -> Array:

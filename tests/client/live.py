@@ -50,7 +50,7 @@ class LiveGateway:
 
     def __init__(self, triton_url: str, **settings: object) -> None:
         self.port = free_port()
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FACE_", "UAI_"))}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FACE_", "UAI_", "OTEL_"))}
         self._environ = {
             **inherited,
             "FACE_PORT": str(self.port),

@@ -36,6 +36,19 @@ def test_the_uai_configuration_keeps_its_own_name():
         Settings.from_env({"FACE_UAI_SERVICE_CONFIG": "a.conf"})
 
 
+def test_the_collector_of_traces_keeps_its_standard_name():
+    endpoint = "https://collector.example:4318/otlp"
+    assert Settings.from_env({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}).otlp_endpoint == endpoint
+    with pytest.raises(SettingsError, match="FACE_OTLP_ENDPOINT is not a setting"):
+        Settings.from_env({"FACE_OTLP_ENDPOINT": endpoint})
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:4318", "http://", "grpc://collector:4317", "http://a b:4318"])
+def test_a_collector_that_is_no_http_address_is_refused(endpoint):
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
+        Settings.from_env({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+
+
 @pytest.mark.parametrize("text", ["x", "1.5", "0x10", "1e3"])
 def test_what_is_no_whole_number_is_refused(text):
     with pytest.raises(SettingsError, match=r"FACE_PORT=.*is not a valid int"):

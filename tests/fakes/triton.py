@@ -36,6 +36,7 @@ class Call:
     outputs: list[str]
     parameters: dict[str, object]
     seconds: float | None  # what was left of its deadline
+    metadata: dict[str, str]
     cancelled: bool = False
     at: float = field(default_factory=time.monotonic)
 
@@ -237,7 +238,8 @@ def _read(request: service_pb2.ModelInferRequest, context: grpc.aio.ServicerCont
         key: getattr(value, value.WhichOneof("parameter_choice")) for key, value in request.parameters.items()
     }
     outputs = [output.name for output in request.outputs]
-    return Call(request.model_name, inputs, outputs, parameters, context.time_remaining())
+    metadata = dict(context.invocation_metadata())
+    return Call(request.model_name, inputs, outputs, parameters, context.time_remaining(), metadata)
 
 
 def _write(call: Call, answer: Answer) -> service_pb2.ModelInferResponse:
