@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from .faces import Network
 
 Array = npt.NDArray[np.generic]
 
@@ -46,11 +48,12 @@ REQUEST_ID = "canary"
 class Question:
     """An input, the output that must never change, and the models whose answers to callers prove the same.
 
+    array: None for two unit vectors at right angles, as long as the checkpoint makes them
     slow: one honest request may take the model longer than a question waits.
     """
 
     name: str
-    array: Array
+    array: Array | None
     output: str
     proved_by: frozenset[str]
     slow: bool = False
@@ -72,9 +75,7 @@ QUESTIONS = {
         frozenset({"face_crops", "facenet_photo", "arcface_photo"}),
         slow=True,
     ),
-    "face_distance": Question(
-        "EMBEDDING", np.eye(2, 512, dtype=np.float32), "DISTANCE", frozenset({"face_distance", "facenet_compare"})
-    ),
+    "face_distance": Question("EMBEDDING", None, "DISTANCE", frozenset({"face_distance", "facenet_compare"})),
 }
 
 # The questions whose processes a model of the contract needs.
@@ -101,13 +102,18 @@ class Canary:
         answers = await asyncio.gather(*(self._ask(client, model, seconds) for model in QUESTIONS))
         return dict(zip(QUESTIONS, answers, strict=True))
 
+    def embedding_size(self, network: Network) -> int | None:
+        """How many numbers the embeddings of a network have, once it has answered."""
+        answer = self._known.get(f"{network}_embed")
+        return None if answer is None else answer.shape[-1]
+
     async def _ask(self, client: InferenceServerClient, model: str, seconds: float) -> Health:
         question = QUESTIONS[model]
-        datatype = "BYTES" if question.array.dtype == np.object_ else "FP32"
-        tensor = InferInput(question.name, list(question.array.shape), datatype)
-        tensor.set_data_from_numpy(question.array)
         wanted = [InferRequestedOutput(question.output)]
         try:
+            array = await _unit_vectors(client, model, seconds) if question.array is None else question.array
+            tensor = InferInput(question.name, list(array.shape), np_to_triton_dtype(array.dtype))
+            tensor.set_data_from_numpy(array)
             result = await client.infer(model, [tensor], outputs=wanted, client_timeout=seconds, request_id=REQUEST_ID)
         except InferenceServerException as error:
             return _judge(error)
@@ -115,6 +121,12 @@ class Canary:
         known = self._known.setdefault(model, answer)
         same = answer.shape == known.shape and bool(np.all(np.abs(answer - known) < TOLERANCE))
         return Health.WELL if same else Health.FAILING
+
+
+async def _unit_vectors(client: InferenceServerClient, model: str, seconds: float) -> Array:
+    """float32[2,D] for a model whose only input is a pair of embeddings; raises InferenceServerException."""
+    metadata = await client.get_model_metadata(model, client_timeout=seconds)
+    return np.eye(2, metadata.inputs[0].shape[-1], dtype=np.float32)
 
 
 def _judge(error: InferenceServerException) -> Health:

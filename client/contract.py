@@ -4,13 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .faces import Network
+
 
 @dataclass(frozen=True)
 class Tensor:
-    """Dtype and shape of one output; -1 is any length, the batch dimension of a batching model left out."""
+    """Dtype and shape of one output, the batch dimension of a batching model left out.
+
+    A dimension is a length, -1 for any, or the network whose checkpoint decides how many numbers its embeddings have.
+    """
 
     dtype: type[np.generic]
-    dims: tuple[int, ...]
+    dims: tuple[int | Network, ...]
 
 
 @dataclass(frozen=True)
@@ -21,15 +26,16 @@ class Model:
     outputs: dict[str, Tensor]
 
 
-EMBEDDING = Tensor(np.float32, (512,))
 BOXES = Tensor(np.float32, (-1, 5))
 LANDMARKS = Tensor(np.float32, (-1, 5, 2))
 FACE_COUNT = Tensor(np.int32, (1,))
 FILES = Tensor(np.object_, (-1,))
 
 MODELS = {
-    "facenet_embed": Model(True, {"EMBEDDING": EMBEDDING}),
-    "facenet_compare": Model(False, {"DISTANCE": Tensor(np.float32, (1,)), "EMBEDDING": Tensor(np.float32, (2, 512))}),
+    "facenet_embed": Model(True, {"EMBEDDING": Tensor(np.float32, ("facenet",))}),
+    "facenet_compare": Model(
+        False, {"DISTANCE": Tensor(np.float32, (1,)), "EMBEDDING": Tensor(np.float32, (2, "facenet"))}
+    ),
     "face_distance": Model(False, {"DISTANCE": Tensor(np.float32, (1,))}),
     "face_detect": Model(False, {"BOXES": BOXES, "LANDMARKS": LANDMARKS}),
     "face_crops": Model(
@@ -47,17 +53,17 @@ MODELS = {
         {
             "BOXES": BOXES,
             "LANDMARKS": LANDMARKS,
-            "EMBEDDING": Tensor(np.float32, (-1, 512)),
+            "EMBEDDING": Tensor(np.float32, (-1, "facenet")),
             "FACE_COUNT": FACE_COUNT,
         },
     ),
-    "arcface_embed": Model(True, {"EMBEDDING": Tensor(np.float32, (-1,)), "FOUND": Tensor(np.bool_, (1,))}),
+    "arcface_embed": Model(True, {"EMBEDDING": Tensor(np.float32, ("arcface",)), "FOUND": Tensor(np.bool_, (1,))}),
     "arcface_photo": Model(
         False,
         {
             "BOXES": BOXES,
             "LANDMARKS": LANDMARKS,
-            "EMBEDDING": Tensor(np.float32, (-1, -1)),
+            "EMBEDDING": Tensor(np.float32, (-1, "arcface")),
             "FACE_COUNT": FACE_COUNT,
         },
     ),

@@ -189,6 +189,10 @@ class Replicas:
         start = self._turn % len(ready)
         return min(ready[start:] + ready[:start], key=lambda replica: replica.in_flight)
 
+    def embedding_size(self, network: Network) -> int | None:
+        """How many numbers the embeddings of a network have: the same on every replica, or it is not well."""
+        return self._canary.embedding_size(network)
+
     async def _keep_resolving(self) -> None:
         while True:
             await asyncio.sleep(RESOLVE_EVERY_SECONDS)

@@ -109,8 +109,24 @@ class Triton:
             raise BadUpstream("triton_garbled", "Triton's answer cannot be read") from error
         rows = len(next(iter(inputs.values())))
         for name in outputs:
-            _check(MODELS[model], name, arrays[name], rows)
+            self._check(MODELS[model], name, arrays[name], rows)
         return arrays
+
+    def _check(self, model: Model, name: str, array: Array | None, rows: int) -> None:
+        """Refuse an output that is not what the contract promises."""
+        expected: Tensor = model.outputs[name]
+        dims: list[int | None] = [rows] if model.batches else []
+        dims += [self._replicas.embedding_size(dim) if isinstance(dim, str) else dim for dim in expected.dims]
+        if array is None:
+            raise BadUpstream("triton_garbled", f"Triton's answer lacks {name}")
+        if array.dtype != expected.dtype:
+            raise BadUpstream("triton_garbled", f"Triton's {name} has the wrong type")
+        if array.ndim != len(dims) or any(
+            want not in (None, -1, got) for want, got in zip(dims, array.shape, strict=True)
+        ):
+            raise BadUpstream("triton_garbled", f"Triton's {name} has the wrong shape")
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise BadUpstream("triton_garbled", f"Triton's {name} holds numbers that are not finite")
 
     async def identity(self, network: Network, deadline: float) -> Identity:
         """Which weights and preprocessing embed; raises ServiceError."""
@@ -208,17 +224,3 @@ def _raise(error: InferenceServerException) -> NoReturn:
         raise kind(picture["code"], picture["message"]) from error
     kind, code, message = STATUS[status]
     raise kind(code, message) from error
-
-
-def _check(model: Model, name: str, array: Array | None, rows: int) -> None:
-    """Refuse an output that is not what the contract promises."""
-    expected: Tensor = model.outputs[name]
-    dims = (rows, *expected.dims) if model.batches else expected.dims
-    if array is None:
-        raise BadUpstream("triton_garbled", f"Triton's answer lacks {name}")
-    if array.dtype != expected.dtype:
-        raise BadUpstream("triton_garbled", f"Triton's {name} has the wrong type")
-    if array.ndim != len(dims) or any(want not in (-1, got) for want, got in zip(dims, array.shape, strict=True)):
-        raise BadUpstream("triton_garbled", f"Triton's {name} has the wrong shape")
-    if array.dtype == np.float32 and not np.isfinite(array).all():
-        raise BadUpstream("triton_garbled", f"Triton's {name} holds numbers that are not finite")

@@ -1,10 +1,12 @@
 import asyncio
 import io
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 from PIL import Image
+from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -18,12 +20,17 @@ class Answers:
 
     def __init__(self, **given: object) -> None:
         self.given = given
+        self.shapes: dict[str, list[int]] = {}
 
-    async def infer(self, model: str, inputs: object, outputs: object, **more: object) -> "Answers":
+    async def infer(self, model: str, inputs: list[InferInput], outputs: object, **more: object) -> "Answers":
+        self.shapes[model] = inputs[0].shape()
         self.answer = self.given.get(model, np.array([np.sqrt(2)], np.float32))
         if isinstance(self.answer, Exception):
             raise self.answer
         return Answers(only=self.answer)
+
+    async def get_model_metadata(self, model: str, **more: object) -> SimpleNamespace:
+        return SimpleNamespace(inputs=[SimpleNamespace(shape=[2, 128])])
 
     def as_numpy(self, name: str) -> object:
         return self.given["only"]
@@ -33,7 +40,7 @@ def ask(*clients: Answers) -> dict[str, Health]:
     """What a canary says of the last client after it has asked the others."""
     asked = Canary()
     for client in clients:
-        health = asyncio.run(asked.ask(client, 1.0))  # type: ignore[arg-type]
+        health = asyncio.run(asked.ask(client, 1.0))
     return health
 
 
@@ -57,6 +64,12 @@ def test_another_answer_than_before_is_failing() -> None:
 
 def test_a_wrong_distance_is_failing_from_the_first() -> None:
     assert ask(Answers(face_distance=np.zeros(1, np.float32)))["face_distance"] is Health.FAILING
+
+
+def test_the_distance_is_asked_of_vectors_as_long_as_the_checkpoint_makes_them() -> None:
+    client = Answers()
+    assert ask(client)["face_distance"] is Health.WELL
+    assert client.shapes["face_distance"] == [2, 128]
 
 
 def test_numbers_that_are_not_finite_are_failing() -> None:

@@ -43,10 +43,10 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         _ = client.FaceClients
 
 
-@pytest.mark.parametrize("model", ["facenet", "arcface"])
-def test_a_photo_is_sent_to_the_photo_model(client, fake, model):
+@pytest.mark.parametrize(("model", "length"), [("facenet", 512), ("arcface", 192)])
+def test_a_photo_is_sent_to_the_photo_model(client, fake, model, length):
     found = client.embed(b"photo", model, {"apply_exif": False})
-    assert np.array_equal(found.embeddings, embedding_of(b"photo")[None])
+    assert np.array_equal(found.embeddings, embedding_of(b"photo", length)[None])
     assert fake.calls[-1].model == f"{model}_photo"
     assert fake.calls[-1].parameters["apply_exif"] is False
 

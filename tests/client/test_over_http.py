@@ -19,7 +19,7 @@ def client(gateway):
 
 def test_a_photo_and_its_parameters_reach_the_model(client, fake):
     found = client.embed(b"photo", "arcface", {"apply_exif": False, "min_face_size": 40, "threshold_onet": 0.9})
-    assert np.array_equal(found.embeddings, embedding_of(b"photo")[None])
+    assert np.array_equal(found.embeddings, embedding_of(b"photo", 192)[None])
     call = next(call for call in fake.calls if call.model == "arcface_photo")
     assert (call.parameters["apply_exif"], call.parameters["min_face_size"]) == (False, 40)
     assert call.parameters["threshold_onet"] == pytest.approx(0.9)

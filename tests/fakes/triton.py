@@ -96,7 +96,8 @@ def _distance(call: Call) -> Answer:
 
 
 def _photo(call: Call) -> Answer:
-    embedding = embedding_of(call.inputs["IMAGE"][0])[None]
+    length = {"facenet_photo": 512, "arcface_photo": 192}[call.model]
+    embedding = embedding_of(call.inputs["IMAGE"][0], length)[None]
     return {**_detect(call), "EMBEDDING": embedding, "FACE_COUNT": np.array([1], np.int32)}
 
 
@@ -203,6 +204,11 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         response.config.name = request.name
         identity = self.embedding_ids.get(request.name, f"{request.name}-fake")
         response.config.parameters["EMBEDDING_ID"].string_value = identity
+        return response
+
+    async def ModelMetadata(self, request, context):
+        response = service_pb2.ModelMetadataResponse(name=request.name)
+        response.inputs.add(name="EMBEDDING", datatype="FP32", shape=[2, 512])
         return response
 
     async def ModelInfer(self, request, context):

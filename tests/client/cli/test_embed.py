@@ -50,7 +50,7 @@ def test_every_photo_of_a_folder_is_embedded_in_the_order_of_names(photos, fake)
 def test_the_other_network_is_an_option(photos, fake):
     assert embed(fake, "--model", "arcface", output="faces.npy") == 0
     assert {call.model for call in fake.calls} == {"arcface_photo"}
-    assert np.load("faces.npy").shape == (30, 512)
+    assert np.load("faces.npy").shape == (30, 192)
 
 
 def test_photos_that_cannot_be_used_are_listed_with_the_reason(photos, fake, capsys):

@@ -32,7 +32,7 @@ def test_photos_are_embedded_in_their_order(gateway):
     answer = answer_of(post_json(gateway, "/v1/embed", A, B, model="arcface"))
     assert (answer["model"], answer["embedding_id"]) == ("arcface", "arcface-fake")
     for picture, image in zip((A, B), answer["images"], strict=True):
-        assert np.array_equal(np.array(image["faces"][0]["embedding"], np.float32), embedding_of(picture, 512))
+        assert np.array_equal(np.array(image["faces"][0]["embedding"], np.float32), embedding_of(picture, 192))
 
 
 def test_photos_are_compared(gateway):

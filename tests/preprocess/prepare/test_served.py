@@ -1,17 +1,19 @@
-"""One's own checkpoints, prepared by the command and served by Triton with each engine."""
+"""One's own checkpoints, whose embeddings are shorter, prepared by the command and served with each engine."""
 
-import contextlib
-from collections.abc import Iterator
+import io
+import json
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from PIL import Image
 
-from client.embedded import EmbeddedTriton, Ports
 from preprocess.prepare import __main__ as command
 from preprocess.prepare import manifest, native
-from tests.conftest import free_ports
+from tests.client.live import body_of
+from tests.conftest import serving
 from tests.preprocess.prepare import made
 from tests.preprocess.prepare.conftest import Native
 
@@ -35,7 +37,7 @@ def test_ones_own_checkpoints_are_served(
     assert command.main(["facenet", f"--from={own_facenet}", f"--facenet-engine={facenet_engine}", target]) == 0
     argv = ["arcface", f"--from={own_arcface}", "--epoch=3", f"--arcface-engine={arcface_engine}", target]
     assert command.main(argv) == 0
-    with serving(tmp_path) as address, triton.InferenceServerClient(address) as client:
+    with serving(tmp_path) as server, triton.InferenceServerClient(server.grpc) as client:
         embeddings = ask(client, "facenet", "input", made.faces(), "embeddings")
         assert np.abs(embeddings - facenet_native).max() <= 1e-5
         rows = ask(client, "arcface", "data", made.aligned(), "EMBEDDING")
@@ -48,19 +50,24 @@ def test_ones_own_checkpoints_are_served(
             assert told["ENGINE"] == engine
             assert told["WEIGHTS_SHA256"] == entry.weights_sha256
             assert list(config.output[0].dims) == [entry.embedding_size]
+        pictures = [png(face) for face in made.faces()[:2]]
+        first, second = np.array(json.loads(post(f"{server.url}/service/FaceEmbedModel", *pictures)), np.float64)
+        distance = float(post(f"{server.url}/service/FaceCompareModel", *pictures))
+        assert first.shape == embeddings[0].shape
+        assert distance == pytest.approx(np.linalg.norm(first - second), abs=1e-6)
 
 
-@contextlib.contextmanager
-def serving(repository: Path) -> Iterator[str]:
-    """A tritonserver alone on the repository; gives its gRPC address."""
-    http, grpc, metrics = free_ports(3)
-    server = EmbeddedTriton(repository, Ports(http=http, grpc=grpc, metrics=metrics))
-    server.start()
-    try:
-        server.wait_ready(300)
-        yield f"127.0.0.1:{grpc}"
-    finally:
-        server.stop()
+def png(face: np.ndarray) -> bytes:
+    """A picture float32[height, width, 3] of any range as a file."""
+    scaled = (face - face.min()) / np.ptp(face) * 255
+    file = io.BytesIO()
+    Image.fromarray(scaled.astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def post(url: str, *pictures: bytes) -> bytes:
+    with urllib.request.urlopen(url, body_of(*pictures), timeout=60) as answer:
+        return answer.read()
 
 
 def ask(client: triton.InferenceServerClient, model: str, name: str, data: np.ndarray, output: str) -> np.ndarray:
