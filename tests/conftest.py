@@ -26,6 +26,7 @@ class Server:
     url: str
     grpc: str
     triton_http: str
+    metrics: str
     process: subprocess.Popen[str]
 
 
@@ -83,7 +84,8 @@ def launch(repository: Path, **environment: str) -> Server:
     if not any(line.startswith("Ready") for line in process.stdout):
         process.communicate()
         pytest.fail("the server did not start; its log is above")
-    return Server(f"http://127.0.0.1:{gateway}", f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process)
+    addresses = [f"127.0.0.1:{port}" for port in (grpc, http, metrics)]
+    return Server(f"http://127.0.0.1:{gateway}", *addresses, process)
 
 
 def free_ports(count: int) -> list[int]:
