@@ -1,4 +1,4 @@
-"""Holds compose.yml and the manifests of every Kubernetes overlay against their schemas; prints what is wrong.
+"""Holds the compose files and the manifests of every Kubernetes overlay against their schemas; prints what is wrong.
 
 scripts/check-deploy runs it where podman-compose, kubectl and the schemas are installed. Exits with 1 if anything is.
 """
@@ -19,17 +19,18 @@ DOCKER = Path(__file__).resolve().parent
 VERSIONS = set(kubernetes_validate.utils.all_versions())
 NEWEST = sorted(VERSIONS, key=lambda version: [int(number) for number in version.split(".")])[-3:]
 PROFILES = ("tls", "metrics")
+COMPOSED = (("compose.yml",), ("compose.yml", "compose.gpu.yml"))
 WITHOUT_SCHEMA = {"InferenceService"}  # KServe's; Kubernetes has no schema of it
 
 
-def compose() -> Iterator[str]:
-    """Faults of compose.yml, its variables filled in."""
-    profiles = [f"--profile={profile}" for profile in PROFILES]
-    filled = _run("podman-compose", *profiles, "-f", str(DOCKER / "compose.yml"), "config")
+def compose(files: tuple[str, ...]) -> Iterator[str]:
+    """Faults of compose files taken together, their variables filled in."""
+    options = [*(f"--profile={profile}" for profile in PROFILES), *(f"--file={DOCKER / file}" for file in files)]
+    filled = _run("podman-compose", *options, "config")
     try:
         PyCompose.from_yaml(filled).validate()
     except ValueError as error:
-        yield f"compose.yml: {error}"
+        yield f"{', '.join(files)}: {error}"
 
 
 def manifests(overlay: Path) -> Iterator[str]:
@@ -57,7 +58,8 @@ def _run(*command: str) -> str:
 
 def main() -> int:
     overlays = sorted((DOCKER / "kubernetes" / "overlays").iterdir())
-    faults = [*compose(), *(fault for overlay in overlays for fault in manifests(overlay))]
+    faults = [fault for files in COMPOSED for fault in compose(files)]
+    faults += [fault for overlay in overlays for fault in manifests(overlay)]
     for fault in faults:
         print(fault, file=sys.stderr)
     return bool(faults)
