@@ -16,7 +16,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from .faces import Network
+from .contract import Network
 
 Array = npt.NDArray[np.generic]
 

@@ -3,17 +3,16 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .contract import Network as Network
 from .errors import BadPicture, BadUpstream, TooLarge
 from .settings import Settings
 
 Floats = NDArray[np.float32]
 Photo = bytes | NDArray[np.uint8]  # an encoded picture, or pixels uint8[height, width, 3] in RGB
-Network = Literal["facenet", "arcface"]
 NETWORKS: tuple[Network, ...] = ("facenet", "arcface")
 
 

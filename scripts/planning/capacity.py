@@ -5,10 +5,11 @@ import io
 import math
 from contextlib import ExitStack
 
-from measurement import Replicas, measure
 from PIL import Image
-from simulation import Outcome, Times, arriving, closed
 from skimage.data import astronaut
+
+from scripts.planning.measurement import Replicas, measure
+from scripts.planning.simulation import Outcome, Times, arriving, closed
 
 CALLERS = (1, 2, 4, 8, 16)
 RATES = (1, 10, 100)

@@ -16,8 +16,8 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import tritonclient.grpc as triton
-from simulation import Outcome, Times
 
+from scripts.planning.simulation import Outcome, Times
 from tests.conftest import PROJECT, free_ports
 
 TICK = os.sysconf("SC_CLK_TCK")

@@ -38,13 +38,15 @@ class Outcome:
     """Photos a second, and seconds an answer took."""
 
     rate: float
+    mean: float
     p50: float
     p99: float
 
     @classmethod
     def of(cls, answers: list[float], seconds: float) -> "Outcome":
         ordered = sorted(answers) or [float("inf")]
-        return cls(len(answers) / seconds, ordered[len(ordered) // 2], ordered[int(0.99 * (len(ordered) - 1))])
+        p50, p99 = (ordered[int(share * (len(ordered) - 1))] for share in (0.5, 0.99))
+        return cls(len(answers) / seconds, sum(ordered) / len(ordered), p50, p99)
 
 
 class Replica:
@@ -125,7 +127,7 @@ def _run(times: Times, replicas: int, seconds: float, warm: float, start: Callab
         begun = world.now
         yield from work(world, front, times.gateway + times.caller)
         yield from min(servers, key=lambda server: server.in_flight).answer()
-        if begun >= warm:
+        if world.now >= warm:
             answers.append(world.now - begun)
 
     start(world, answer, servers)
