@@ -29,6 +29,9 @@ def main(argv: list[str]) -> int:
     lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
     parser.epilog = "\n".join(["commands:", *lines, "", "python -m client <command> --help shows what each takes."])
     parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below")
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
     module, _ = COMMANDS[parser.parse_args(argv[:1]).command]
     command = importlib.import_module(module)
     parser = _parser(f"python -m client {argv[0]}", command.__doc__)

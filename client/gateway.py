@@ -1,4 +1,10 @@
-"""`python -m client gateway`: the HTTP gateway alone, in front of a Triton that already runs (FACE_TRITON_URL)."""
+"""Run the HTTP gateway alone, before a Triton that already runs.
+
+Example: FACE_TRITON_URL=127.0.0.1:8001 python -m client gateway
+         FACE_TRITON_URL=triton:8001 FACE_HOST=0.0.0.0 FACE_API_KEYS_FILE=keys python -m client gateway
+
+It has no options: all settings are FACE_* variables, listed in docs/operating.md.
+"""
 
 import argparse
 import asyncio

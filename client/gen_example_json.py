@@ -22,8 +22,9 @@ from preprocess.errors import InputError
 OUTPUT = Path("test.json")  # in the current folder, as the original
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--image_files", type=Path, nargs="+", required=True, help="pictures, one face each")
+def add_arguments(parser: argparse.ArgumentParser, what: str = "pictures, one face each") -> None:
+    """The original's options; `what` the files are."""
+    parser.add_argument("--image_files", type=Path, nargs="+", required=True, help=what)
     parser.add_argument(
         "--image_size", type=pixels, default=facenet.SIZE, help="sides of the packed faces, in pixels (%(default)s)"
     )

@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "model_repository" / "face_de
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    gen_example_json.add_arguments(parser)
+    gen_example_json.add_arguments(parser, "photos; the best face of each is taken")
     parser.add_argument(
         "--margin", type=int, default=facenet.MARGIN, help="pixels around the face, half on each side (%(default)s)"
     )

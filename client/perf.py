@@ -1,6 +1,8 @@
 """Load a model of a running Triton with NVIDIA's perf_analyzer, which comes with tritonclient.
 
 Example: python -m client perf --picture face.jpg facenet_embed --concurrency-range 1:8
+         python -m client perf --picture photos/ facenet_photo --concurrency-range 16 --request-count 800
+
 What stands after the model's name goes to perf_analyzer as it is.
 """
 
@@ -14,27 +16,37 @@ import sys
 import tempfile
 from pathlib import Path
 
+from client.cli.terminal import Failure, photos
+
 # perf_analyzer wants these by their plain names; nvidia-pytriton carries them under names with a hash.
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--picture", type=Path, required=True, help="what every request holds")
+    parser.add_argument(
+        "--picture", type=Path, required=True, help="what every request holds; of a folder, each in turn"
+    )
     parser.add_argument("--triton", default="127.0.0.1:8001", help="Triton's gRPC address (%(default)s)")
     parser.add_argument("model", help="facenet_embed, arcface_embed, face_detect, facenet_photo, facenet_compare, ...")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="options of perf_analyzer")
 
 
 def run(args: argparse.Namespace) -> int:
-    """perf_analyzer's exit status; 1 where the picture cannot be read."""
+    """perf_analyzer's exit status; 1 where there is no picture or one cannot be read."""
     try:
-        picture = args.picture.read_bytes()
+        pictures = [path.read_bytes() for path in photos([args.picture])]
     except OSError as error:
-        print(f"perf: cannot read {args.picture}: {error.strerror}", file=sys.stderr)
+        print(f"perf: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except Failure as failure:
+        print(f"perf: {failure}", file=sys.stderr)
+        return 1
+    if not pictures:
+        print(f"perf: {args.picture} holds no picture", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="face-perf-") as folder:
         data = Path(folder) / "input.json"
-        data.write_text(json.dumps(_input(args.model, picture)))
+        data.write_text(json.dumps(_input(args.model, pictures)))
         command = [
             str(Path(sys.executable).parent / "perf_analyzer"),
             "-m",
@@ -48,11 +60,17 @@ def run(args: argparse.Namespace) -> int:
         return subprocess.call(command, env=_environment(Path(folder)))
 
 
-def _input(model: str, picture: bytes) -> dict[str, object]:
-    """perf_analyzer's input file: BYTES elements with their length before them, all in one base64 text."""
+def _input(model: str, pictures: list[bytes]) -> dict[str, object]:
+    """perf_analyzer's input file, which it goes through again and again: a request for each picture."""
     shape = [2, 1] if model == "facenet_compare" else [1]
-    element = len(picture).to_bytes(4, "little") + picture
-    return {"data": [{"IMAGE": {"content": {"b64": base64.b64encode(element * shape[0]).decode()}, "shape": shape}}]}
+    return {
+        "data": [{"IMAGE": {"content": {"b64": _elements(picture, shape[0])}, "shape": shape}} for picture in pictures]
+    }
+
+
+def _elements(picture: bytes, count: int) -> str:
+    """So many BYTES elements, each with its length before it, all in one base64 text."""
+    return base64.b64encode((len(picture).to_bytes(4, "little") + picture) * count).decode()
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -1,4 +1,10 @@
-"""`python -m client serve`: the embedded tritonserver and the gateway before it, together."""
+"""Run Triton and the gateway together, on this machine alone, until Ctrl-C.
+
+Example: python -m client serve
+         python -m client serve --repository my-models --port 9000
+
+Limits, keys and the rest are FACE_* variables: see docs/operating.md.
+"""
 
 import argparse
 import contextlib

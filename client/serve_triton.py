@@ -1,4 +1,6 @@
-"""`python -m client triton`: a tritonserver alone, for gateways elsewhere; what the Triton images run.
+"""Run Triton alone, for gateways elsewhere, as the Triton images do.
+
+Example: python -m client triton --address 10.0.0.5
 
 It ends as soon as one of its models no longer answers, with status 1: whatever runs the container starts it again.
 """

@@ -27,7 +27,7 @@ def add_server(parser: argparse.ArgumentParser) -> None:
         "--url", default=DEFAULT_URL, help="Triton's gRPC address, or http://... of a gateway (%(default)s)"
     )
     parser.add_argument(
-        "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help="for each photo (%(default)s)"
+        "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help="to wait for an answer (%(default)s)"
     )
 
 

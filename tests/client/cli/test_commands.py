@@ -41,6 +41,11 @@ def test_the_command_line_lists_its_commands(capsys):
     assert all(f"  {name} " in shown for name in COMMANDS)
 
 
+def test_no_command_at_all_shows_them_too(capsys):
+    assert main([]) == 2
+    assert "gen_img_json" in capsys.readouterr().err
+
+
 def test_health_shows_both_identities(server, capsys):
     assert main(["health", "--url", server.grpc]) == 0
     lines = capsys.readouterr().out.splitlines()

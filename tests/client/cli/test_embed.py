@@ -1,6 +1,7 @@
 """The embed command."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -165,3 +166,30 @@ def test_memory_does_not_grow_with_the_number_of_faces(photos, fake):
         assert done.returncode == 0
         peaks.append(int(done.stdout) / 1024)  # MiB
     assert peaks[1] < peaks[0] + 80, peaks
+
+
+@pytest.mark.slow
+def test_a_folder_is_embedded_nearly_as_fast_as_the_server_can(server, shared, tmp_path):
+    """Beside perf_analyzer with twice as many callers, on the same photos, by turns: both suffer alike from others."""
+    folder = shared / "lfw-fold1"
+    count = len(list(folder.rglob("*.jpg")))
+
+    def client(*arguments):
+        command = [sys.executable, "-m", "client", *map(str, arguments)]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    def embedding(turn):
+        told = client("embed", folder, "-o", tmp_path / f"{turn}.npy", "--url", server.grpc).stderr
+        faces, photos, seconds = re.search(r"(\d+) faces of (\d+) photos in ([\d.]+) s", told).groups()
+        assert int(photos) == count and int(faces) > count
+        return int(photos) / float(seconds)
+
+    def limit():
+        options = ["--concurrency-range", 16, "--request-count", count]
+        told = client("perf", "--picture", folder, "--triton", server.grpc, "facenet_photo", *options).stdout
+        return float(re.search(r"Throughput: ([\d.]+) infer/sec", told)[1])
+
+    turns = [(embedding(turn), limit()) for turn in range(3)]
+    shares = sorted(ours / limit for ours, limit in turns)
+    print(f"photos a second, embed and perf_analyzer: {turns}")
+    assert shares[1] >= 0.85

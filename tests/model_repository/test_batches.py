@@ -1,0 +1,37 @@
+"""Requests of different callers run as one batch, counted by a real Triton."""
+
+import asyncio
+import re
+import urllib.request
+
+import numpy
+from PIL import Image
+from skimage.data import astronaut
+
+from client.face_client import AsyncFaceClient
+from tests.conftest import Server
+
+CALLERS = 24
+
+
+def counted(server: Server, metric: str, model: str) -> int:
+    with urllib.request.urlopen(f"http://{server.metrics}/metrics") as answer:
+        found = re.search(rf'^{metric}{{.*model="{model}".*}} (\d+)', answer.read().decode(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def test_callers_share_batches(server: Server) -> None:
+    face = Image.fromarray(astronaut()).crop((150, 50, 300, 210))
+    crops = [face.rotate(number) for number in range(CALLERS)]
+
+    async def ask() -> None:
+        async with AsyncFaceClient(server.grpc) as client:
+            await asyncio.gather(*(client.embed_crops([numpy.asarray(crop)]) for crop in crops))
+
+    faces, runs = (counted(server, f"nv_inference_{what}", "facenet") for what in ("count", "exec_count"))
+    asyncio.run(ask())
+    faces = counted(server, "nv_inference_count", "facenet") - faces
+    runs = counted(server, "nv_inference_exec_count", "facenet") - runs
+    assert CALLERS <= faces <= CALLERS + 4  # the gateway's own questions among them
+    assert runs < faces / 2
