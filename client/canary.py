@@ -132,5 +132,6 @@ async def _unit_vectors(client: InferenceServerClient, model: str, seconds: floa
 def _judge(error: InferenceServerException) -> Health:
     if error.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED):
         return Health.SILENT
-    busy = "maximum queue size" in error.message() or "timeout expired" in error.message()
-    return Health.WELL if busy else Health.FAILING  # a full queue is served by somebody
+    # A model that refuses because too many wait is alive; so is the queue of a Triton that bounds it by itself.
+    busy = any(text in error.message() for text in ("busy: ", "maximum queue size", "timeout expired"))
+    return Health.WELL if busy else Health.FAILING

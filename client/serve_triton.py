@@ -15,9 +15,9 @@ from tritonclient.grpc.aio import InferenceServerClient
 
 from client.canary import Canary, Health
 from client.embedded import PROJECT, EmbeddedTriton, Ports
-from client.hung import HungModels
 from client.installation import LaunchError
 from client.serve import interrupt_on_signal, require_free, require_settings
+from client.stubs import Stubs
 from client.supervisor import START_SECONDS
 from client.weights import require_prepared
 
@@ -75,9 +75,9 @@ async def _watch(triton: EmbeddedTriton) -> None:
 
 async def _look(triton: EmbeddedTriton) -> None:
     """Whether Triton runs and its models work."""
-    models = HungModels(triton)
+    stubs = Stubs(triton)
     while triton.alive():
-        if model := models.look():
+        if model := stubs.look():
             raise LaunchError(f"the model {model} hangs")
         await asyncio.sleep(POLL_SECONDS)
     raise LaunchError("tritonserver ended by itself")

@@ -1,8 +1,11 @@
-"""Tells a model's Python process that hangs from one that works long: Triton 2.51 takes both for ready.
+"""What the launcher sees of the models in its Triton, twice a second: which hangs, and before which too many wait.
 
-Whoever is stopped or waits for a lock gains no processor time; whoever works does, however slowly. So a model hangs
-when requests wait before it and its process neither answers any nor works. One that works and never comes to an end
-is left to the canary.
+Triton 2.51 takes a model for ready whose Python process hangs. Whoever is stopped or waits for a lock gains no
+processor time; whoever works does, however slowly. So a model hangs when requests wait before it and its process
+neither answers any nor works. One that works and never comes to an end is left to the canary.
+
+Its own bound for what waits (`default_queue_policy`) costs half a second now and then: with one it does not wake up for
+a request that comes while the model is at work. So a file of the model's name tells the model to refuse what waits.
 """
 
 import contextlib
@@ -16,6 +19,7 @@ from pathlib import Path
 from client.embedded import EmbeddedTriton
 
 LOOKS = 4  # in a row, without answer or work; the supervisor looks twice a second
+MOST_WAITING = 256  # before one model: as many as two cores answer in a deadline
 RESTING_TICKS = 1  # hundredths of a second that a waiting process may use between two looks
 METRIC = re.compile(r'nv_inference_(pending_request|exec)_count\{[^}]*model="([^"]+)"[^}]*\} (\S+)')
 
@@ -29,8 +33,8 @@ class Work:
     waiting: int
 
 
-class HungModels:
-    """Finds the models of one Triton that hang; to be asked again and again."""
+class Stubs:
+    """The models' Python processes of one Triton, to be looked at again and again."""
 
     def __init__(self, triton: EmbeddedTriton) -> None:
         self._triton = triton
@@ -38,11 +42,14 @@ class HungModels:
         self._idle: Counter[str] = Counter()
 
     def look(self) -> str | None:
-        """A model that hangs, if there is one."""
-        return self.judge(_work(self._triton))
+        """Have models refuse before which too many wait; a model that hangs, if there is one."""
+        now = _work(self._triton)
+        for model, work in now.items():
+            _bound(self._triton.overfull / model, work.waiting)
+        return self.hung(now)
 
-    def judge(self, now: dict[str, Work]) -> str | None:
-        """The same from what was seen of each model."""
+    def hung(self, now: dict[str, Work]) -> str | None:
+        """A model that hangs, from what was seen of each."""
         idle = {model for model, work in now.items() if model in self._last and _idle(self._last[model], work)}
         self._idle = Counter({model: self._idle[model] + 1 for model in idle})
         self._last = now
@@ -52,6 +59,15 @@ class HungModels:
 def _idle(before: Work, now: Work) -> bool:
     resting = 0 <= now.ticks - before.ticks <= RESTING_TICKS
     return now.waiting > 0 and now.answered == before.answered and resting
+
+
+def _bound(refuse: Path, waiting: int) -> None:
+    """Leave or remove the file that has a model refuse."""
+    with contextlib.suppress(OSError):  # Triton ends in this moment
+        if waiting > MOST_WAITING:
+            refuse.touch()
+        else:
+            refuse.unlink(missing_ok=True)
 
 
 def _work(triton: EmbeddedTriton) -> dict[str, Work]:

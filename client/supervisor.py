@@ -1,7 +1,8 @@
 """Keeps tritonserver and the gateway running: whoever dies is started again, whoever hangs is ended first.
 
 A process supervisor sees only that a process ended. Triton 2.51 leaves a model's dead Python process dead and a hung
-one hung, so what counts here is what the gateway's readiness says, which asks every model.
+one hung, so what counts here is what the gateway's readiness says, which asks every model, and what the models'
+processes are seen to do.
 """
 
 import contextlib
@@ -15,8 +16,8 @@ import urllib.error
 import urllib.request
 
 from client.embedded import EmbeddedTriton, die_with_parent
-from client.hung import HungModels
 from client.installation import LaunchError
+from client.stubs import Stubs
 
 log = logging.getLogger("client.supervisor")
 
@@ -105,7 +106,7 @@ def start(triton: EmbeddedTriton, gateway: Gateway) -> None:
 def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
     """Watch both for ever."""
     not_ready, not_live = Patience(NOT_READY_SECONDS), Patience(NOT_LIVE_SECONDS)
-    models = HungModels(triton)
+    stubs = Stubs(triton)
     while True:
         time.sleep(POLL_SECONDS)
         if not gateway.alive() or not_live.exhausted(gateway.live()):
@@ -114,7 +115,7 @@ def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
             gateway.start()
             not_live.renew()
             not_ready.renew()
-        hung = models.look()
+        hung = stubs.look()
         if hung or not triton.alive() or not_ready.exhausted(gateway.ready()):
             wrong = f"stuck in {hung}" if hung else "not answering" if triton.alive() else "gone"
             log.warning("Triton is %s; it is started again", wrong)

@@ -5,6 +5,7 @@ The only module that knows Triton's Python backend.
 
 import json
 import logging
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -61,9 +62,12 @@ class PythonModel:
     infer: Callable[[Request], Arrays]
 
     def initialize(self, args: Mapping[str, str]) -> None:
+        self.overfull = _overfull(args)
         self.load(Config.read(args))
 
     def execute(self, requests: list[Any]) -> list[Any]:
+        if self.overfull.exists():
+            return [_busy() for _ in requests]
         return [_respond(request, lambda: self.infer(_read(request))) for request in requests]  # noqa: B023
 
 
@@ -79,9 +83,12 @@ class BatchModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
         self.input, self.output = config["input"][0]["name"], config["output"][0]["name"]
+        self.overfull = _overfull(args)
         self.load(Config.read(args))
 
     def execute(self, requests: list[Any]) -> list[Any]:
+        if self.overfull.exists():
+            return [_busy() for _ in requests]
         parts = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]
         try:
             rows = self.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
@@ -89,6 +96,15 @@ class BatchModel:
             return [_internal_error(error) for _ in requests]
         ends = np.cumsum([len(part) for part in parts])
         return [_response({self.output: row}) for row in np.split(rows, ends[:-1])]
+
+
+def _overfull(args: Mapping[str, str]) -> Path:
+    """The file that is there while too many requests wait before this model, as client/stubs.py finds."""
+    return Path(os.environ.get("FACE_OVERFULL", "/nowhere"), args["model_name"])
+
+
+def _busy() -> Any:
+    return _error("busy: too many requests wait; try again", pb_utils.TritonError.UNAVAILABLE)
 
 
 def _read(request: Any) -> Request:

@@ -84,9 +84,10 @@ def test_numbers_that_are_not_finite_are_failing() -> None:
         (failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), Health.SILENT),
         (failed(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size"), Health.WELL),
         (failed(grpc.StatusCode.UNAVAILABLE, "Request timeout expired"), Health.WELL),
+        (failed(grpc.StatusCode.UNAVAILABLE, "busy: too many requests wait; try again"), Health.WELL),
         (failed(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses"), Health.FAILING),
     ],
-    ids=["dead", "hung", "queue-full", "queued-too-long", "gone"],
+    ids=["dead", "hung", "queue-full", "queued-too-long", "refusing", "gone"],
 )
 def test_an_error_tells_a_busy_model_from_a_dead_one(error: Exception, health: Health) -> None:
     assert ask(Answers(facenet_embed=error))["facenet_embed"] is health

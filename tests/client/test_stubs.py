@@ -1,17 +1,17 @@
-"""What tells a model that hangs from one at work; tests/faults stops a real one."""
+"""What tells a model that hangs from one at work; tests/faults stops a real one and overfills a real queue."""
 
 from pathlib import Path
 
 import pytest
 
 from client.embedded import EmbeddedTriton, Ports
-from client.hung import LOOKS, METRIC, HungModels, Work
+from client.stubs import LOOKS, METRIC, Stubs, Work
 
 
 def found(*seen: Work) -> str | None:
     """What is said of a detector after these looks."""
-    models = HungModels(EmbeddedTriton(Path("nowhere"), Ports()))
-    return [models.judge({"face_detect": work}) for work in seen][-1]
+    models = Stubs(EmbeddedTriton(Path("nowhere"), Ports()))
+    return [models.hung({"face_detect": work}) for work in seen][-1]
 
 
 def test_a_model_that_does_nothing_while_requests_wait_hangs() -> None:
@@ -41,7 +41,7 @@ def test_a_model_that_was_started_again_is_another() -> None:
 
 
 def test_a_triton_that_does_not_run_has_no_model_that_hangs() -> None:
-    assert HungModels(EmbeddedTriton(Path("nowhere"), Ports())).look() is None
+    assert Stubs(EmbeddedTriton(Path("nowhere"), Ports())).look() is None
 
 
 @pytest.mark.parametrize("gpu", ["", 'gpu_uuid="GPU-1",'], ids=["cpu", "gpu"])

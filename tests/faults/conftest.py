@@ -56,14 +56,14 @@ def post(url: str, body: bytes, seconds: float = 12) -> tuple[int, bytes]:
 class Callers:
     """Callers without a pause, from entering the block to leaving it; wrong answers are counted apart."""
 
-    server: Server
+    port: int
     known: Known
     callers: int = CALLERS
     tally: Tally = field(default_factory=Tally)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Tally:
-        work = identity(port(self.server), self.callers, self.known, self.tally, lambda: not self._stop.is_set())
+        work = identity(self.port, self.callers, self.known, self.tally, lambda: not self._stop.is_set())
         self._thread = threading.Thread(target=asyncio.run, args=(work,))
         self._thread.start()
         return self.tally

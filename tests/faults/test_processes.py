@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Server, launch
-from tests.faults.conftest import CALLERS, Callers, hurt, is_ready, post, processes, seconds_until
+from tests.faults.conftest import CALLERS, Callers, hurt, is_ready, port, post, processes, seconds_until
 from tests.load.callers import Known
 
 READINESS_SECONDS = 5.0  # until a fault shows
@@ -79,9 +79,9 @@ def test_what_dies_or_hangs_is_noticed_and_normal_again_without_a_person(
     name, how = FAULTS[fault]
     allowed = RECOVERY_SECONDS.get(name, DEFAULT_RECOVERY_SECONDS)
     with contextlib.ExitStack() as load:
-        others = 2 if "callers waiting" in fault else 0
+        others = 2 if "callers waiting" in fault else 0  # as many as may be in flight, all together
         load.enter_context(asking(victim.url + WAITING.get(name, ""), make_picture(), others))
-        tally = load.enter_context(Callers(victim, known, CALLERS - others))  # all of them may be in flight at once
+        tally = load.enter_context(Callers(port(victim), known, CALLERS - others))
         time.sleep(2)
         before = processes(victim)[name]
         begun = time.monotonic()

@@ -6,8 +6,6 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from client.settings import Settings
-
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 MODELS = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
 PYTHON_MODELS = sorted(path.parents[1].name for path in REPOSITORY.glob("*/1/model.py"))
@@ -83,12 +81,10 @@ def test_a_model_bears_the_name_of_its_folder_and_has_a_version(model: str) -> N
     assert (REPOSITORY / model / "1").is_dir()
 
 
-@pytest.mark.parametrize("model", [model for model in PYTHON_MODELS if config(model).max_batch_size])
-def test_a_batching_model_refuses_rather_than_queues_without_bound(model: str) -> None:
-    policy = config(model).dynamic_batching.default_queue_policy
-    assert policy.max_queue_size == Settings().max_in_flight
-    assert policy.default_timeout_microseconds == Settings().deadline_seconds * 1e6
-    assert policy.allow_timeout_override
+@pytest.mark.parametrize("model", PYTHON_MODELS)
+def test_no_model_has_a_queue_policy_with_which_triton_lets_requests_wait_for_nothing(model: str) -> None:
+    assert config(model).HasField("dynamic_batching") == (config(model).max_batch_size > 0)
+    assert not config(model).dynamic_batching.HasField("default_queue_policy")
 
 
 @pytest.mark.parametrize("model", PYTHON_MODELS)

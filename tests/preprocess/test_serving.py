@@ -2,6 +2,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -29,7 +30,12 @@ def arguments(instances: int = 1, **parameters: str) -> dict[str, str]:
         "input": [{"name": "input"}],
         "output": [{"name": "embeddings"}],
     }
-    return {"model_config": json.dumps(config), "model_repository": "/models/facenet", "model_version": "1"}
+    return {
+        "model_name": "facenet",
+        "model_config": json.dumps(config),
+        "model_repository": "/models/facenet",
+        "model_version": "1",
+    }
 
 
 def test_instances_and_their_threads_never_exceed_the_cores(
@@ -50,6 +56,9 @@ def halve(serving: ModuleType) -> Any:
     """A model that halves numbers, dislikes negative ones and fails on those over 100."""
 
     class Halve(serving.PythonModel):  # type: ignore[name-defined, misc]
+        def load(self, config: Any) -> None:
+            pass
+
         def infer(self, request: Any) -> dict[str, np.ndarray]:
             value = request.inputs["X"]
             if value < 0:
@@ -58,7 +67,9 @@ def halve(serving: ModuleType) -> Any:
                 raise RuntimeError("/secret/path")
             return {"Y": value / request.parameters.get("divisor", 2)}
 
-    return Halve()
+    model = Halve()
+    model.initialize(arguments())
+    return model
 
 
 def x(value: float, **more: Any) -> InferenceRequest:
@@ -85,6 +96,21 @@ def test_a_failure_of_ours_is_told_without_its_words(halve: Any, caplog: pytest.
 def test_a_cancelled_request_is_not_run(halve: Any) -> None:
     (answer,) = halve.execute([x(101, cancelled=True)])
     assert answer.error.code == TritonError.CANCELLED
+
+
+@pytest.mark.parametrize("kind", ["halve", "network"])
+def test_a_model_before_which_too_many_wait_refuses_until_they_are_gone(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACE_OVERFULL", str(tmp_path))
+    model = request.getfixturevalue(kind)
+    asked = [x(4) if kind == "halve" else InferenceRequest({"input": np.ones((1, 3), np.float32)})] * 2
+    (tmp_path / "facenet").touch()
+    assert [(answer.error.message, answer.error.code) for answer in model.execute(asked)] == [
+        ("busy: too many requests wait; try again", TritonError.UNAVAILABLE)
+    ] * 2
+    (tmp_path / "facenet").unlink()
+    assert [answer.error for answer in model.execute(asked)] == [None, None]
 
 
 def test_request_parameters_reach_the_model(halve: Any) -> None:
