@@ -11,7 +11,7 @@ from . import pages
 from .errors import NotFound, ServiceError
 from .keys import ApiKey, read_keys
 from .metrics import Metrics, Observe
-from .middleware import BodyLimit, Concurrency, Deadline, Errors, Head, RequestId, UntilGone, WholeBody
+from .middleware import BodyLimit, Concurrency, Deadline, Errors, Head, NotWhileFull, RequestId, UntilGone, WholeBody
 from .services import SERVICES, Service, service_for
 from .settings import Settings
 from .triton import Triton
@@ -87,7 +87,8 @@ def create_app(settings: Settings, triton: Triton) -> ASGIApp:
     """The gateway as an ASGI application; raises SettingsError on a UAI configuration or keys it cannot use."""
     gateway = Gateway(settings, triton)
     work = Concurrency(UntilGone(gateway.work), settings)
-    service, v1 = KnownClass(WholeBody(work)), WholeBody(work, forms=True)
+    service = KnownClass(NotWhileFull(WholeBody(work), work))
+    v1 = NotWhileFull(WholeBody(work, forms=True), work)
     router = Router(
         [
             Route("/service", service, methods=["POST"]),

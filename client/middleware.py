@@ -38,6 +38,7 @@ from .settings import Settings
 logger = logging.getLogger("client")
 
 LINGER_SECONDS = 2.0
+FULL = ("busy", "the server is full; try again")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -98,7 +99,8 @@ class Errors:
             state["status"] = error.status
         elif not state["status"]:
             await errors.response(error, scope["path"], state["request_id"])(scope, receive, send)
-            if isinstance(error, TooLarge | UnsupportedMedia) and "expect" not in Headers(scope=scope):
+            unread = "Connection" in error.headers and isinstance(error, TooLarge | UnsupportedMedia | Busy)
+            if unread and "expect" not in Headers(scope=scope):
                 await _linger(receive)
 
 
@@ -240,21 +242,44 @@ class WholeBody:
 
 
 class Concurrency:
-    """Admits as many requests as may be in flight, and refuses the rest at once."""
+    """Admits as many requests as may be in flight, and refuses the rest at once.
+
+    Those that come in the same instant begin one after the other: the event loop sends refusals in between, which
+    would else come after the parsing of all that were admitted.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.most = settings.max_in_flight
         self.in_flight = 0
+        self._turn = asyncio.Lock()
+
+    def full(self) -> bool:
+        return self.in_flight >= self.most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.in_flight >= self.most:
-            raise Busy("busy", "the server is full; try again")
+        if self.full():
+            raise Busy(*FULL)
         self.in_flight += 1
         try:
+            async with self._turn:
+                await asyncio.sleep(0)
             await self.app(scope, receive, send)
         finally:
             self.in_flight -= 1
+
+
+class NotWhileFull:
+    """Refuses a request whose body is still to come where there would be no slot for it: it costs next to nothing."""
+
+    def __init__(self, app: ASGIApp, slots: Concurrency) -> None:
+        self.app = app
+        self.slots = slots
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.slots.full():
+            raise Busy(*FULL, CLOSE)
+        await self.app(scope, receive, send)
 
 
 class UntilGone:

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import NoReturn
 
 import grpc
@@ -41,6 +42,8 @@ PICTURE_ERROR = re.compile(
     r"(?:in ensemble '[^']*', )*(?P<code>(?:image|parameter)_[a-z_]+): (?P<message>[^\n]{1,200})"
 )
 
+QUEUED_TOO_LONG = "Request timeout expired"  # Triton's, with UNAVAILABLE
+
 TOO_LATE = ("deadline_exceeded", "no answer in time; try again")
 NOT_READY = ("triton_unavailable", "the models are not ready or too busy; try again")
 STATUS: dict[grpc.StatusCode, tuple[type[ServiceError], str, str]] = {
@@ -71,6 +74,7 @@ class Triton:
         self._replicas = Replicas(urls)
         self._span = span
         self._retries = RETRY_BURST
+        self._numbers = count()
 
     async def start(self) -> None:
         await self._replicas.start()
@@ -96,6 +100,7 @@ class Triton:
         a function of its inputs, so a call that a replica could not take is repeated, once, on another.
         """
         call = Call(
+            str(next(self._numbers)),
             model,
             [_input(name, array) for name, array in inputs.items()],
             [InferRequestedOutput(name) for name in outputs],
@@ -103,6 +108,8 @@ class Triton:
             dict(parameters or {}),
         )
         result = await self._send(call)
+        if result.get_response().id != call.number:
+            raise BadUpstream("triton_garbled", "Triton's answer is another request's")
         try:
             arrays = {name: result.as_numpy(name) for name in outputs}
         except (ValueError, TypeError) as error:  # bytes that do not fill the shape they came with
@@ -171,6 +178,7 @@ class Triton:
                 result = await replica.client.infer(
                     call.model,
                     call.inputs,
+                    request_id=call.number,
                     outputs=call.outputs,
                     timeout=math.ceil(seconds * 1e6),  # microseconds in each model's queue
                     client_timeout=seconds,
@@ -191,8 +199,9 @@ class Triton:
 
 @dataclass(frozen=True)
 class Call:
-    """What is asked of a replica, whichever it will be."""
+    """What is asked of a replica, whichever it will be. Its number comes back with its answer."""
 
+    number: str
     model: str
     inputs: list[InferInput]
     outputs: list[InferRequestedOutput]
@@ -214,7 +223,10 @@ def _input(name: str, array: Array) -> InferInput:
 def _raise(error: InferenceServerException) -> NoReturn:
     """The ServiceError for a failed call; nothing of Triton's text but our own code and message is passed on."""
     status = next((code for code in grpc.StatusCode if str(code) == error.status()), grpc.StatusCode.UNKNOWN)
-    picture = PICTURE_ERROR.match(error.message() or "")
+    message = error.message() or ""
+    if status is grpc.StatusCode.UNAVAILABLE and QUEUED_TOO_LONG in message:
+        status = grpc.StatusCode.DEADLINE_EXCEEDED
+    picture = PICTURE_ERROR.match(message)
     if status is grpc.StatusCode.INVALID_ARGUMENT and picture:
         kind: type[ServiceError] = BadPicture
         if picture["code"] == "image_too_large":

@@ -4,8 +4,18 @@ import weakref
 
 import pytest
 
-from client.errors import BadRequest, TooLarge
-from client.middleware import BodyLimit, Concurrency, Deadline, Errors, Head, RequestId, UntilGone, WholeBody
+from client.errors import CLOSE, BadRequest, TooLarge
+from client.middleware import (
+    BodyLimit,
+    Concurrency,
+    Deadline,
+    Errors,
+    Head,
+    NotWhileFull,
+    RequestId,
+    UntilGone,
+    WholeBody,
+)
 from client.settings import Settings
 from tests.client.asgi import answers, call, scope_of
 
@@ -89,7 +99,7 @@ def test_what_still_comes_of_a_refused_body_is_dropped_so_that_the_caller_reads_
     async def send(message):
         assert not read
 
-    asyncio.run(stack(raises(TooLarge("body_too_large", "no")))(scope_of("POST", "/service"), receive, send))
+    asyncio.run(stack(raises(TooLarge("body_too_large", "no", CLOSE)))(scope_of("POST", "/service"), receive, send))
     assert len(read) == 5
 
 
@@ -314,6 +324,40 @@ def test_as_many_as_may_be_in_flight_and_one_more():
         assert limit.in_flight == 0
 
     asyncio.run(main())
+
+
+def test_a_full_server_refuses_before_the_body_is_read():
+    async def main():
+        slots = Concurrency(answers(), Settings(max_in_flight=1))
+        slots.in_flight = 1
+        app = RequestId(Errors(NotWhileFull(WholeBody(slots), slots)))
+        refused = await asyncio.wait_for(call(app, scope_of("POST", "/service"), b"a", 60.0, b"b"), 5)
+        assert (refused.status, code(refused)) == (503, "busy")
+        assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+
+    asyncio.run(main())
+
+
+def test_of_a_burst_the_refused_need_not_wait_for_the_work_of_the_admitted():
+    order = []
+
+    async def work(scope, receive, send):
+        order.append("admitted")
+        await answers()(scope, receive, send)
+
+    async def main():
+        app = RequestId(Errors(Concurrency(work, Settings(max_in_flight=8))))
+
+        async def one():
+            reply = await call(app, scope_of("POST", "/service"))
+            if reply.status == 503:
+                order.append("refused")
+
+        await asyncio.gather(*(one() for _ in range(12)))
+
+    asyncio.run(main())
+    assert order.count("refused") == 4
+    assert "admitted" not in order[: order.index("refused")]
 
 
 def test_a_slot_is_let_go_after_an_error():

@@ -142,6 +142,13 @@ def test_a_code_of_ours_in_an_invalid_argument_is_the_callers_picture(fake, text
     assert (type(error), error.code) == (kind, code)
 
 
+def test_waiting_too_long_in_tritons_queue_is_the_deadline_and_a_full_queue_is_busy(fake):
+    texts = {"Request timeout expired": DeadlineExceeded, "Exceeds maximum queue size": Busy}
+    for text, kind in texts.items():
+        fake.script("facenet_embed", fails(grpc.StatusCode.UNAVAILABLE, f"in ensemble 'facenet_embed', {text}"))
+        assert type(failure(fake)) is kind
+
+
 def test_a_code_of_ours_with_another_status_is_not_the_callers(fake):
     fake.script("facenet_embed", fails(grpc.StatusCode.INTERNAL, "image_unreadable: no picture"))
     assert isinstance(failure(fake), BadUpstream)
@@ -166,6 +173,16 @@ GOOD = embedding_of(b"a")[None]
 def test_an_answer_that_breaks_the_contract_is_not_passed_on(fake, answer):
     fake.script("facenet_embed", lambda call: answer)
     assert isinstance(failure(fake), BadUpstream)
+
+
+def test_the_answer_to_another_request_is_not_passed_on(fake):
+    def swap(call):
+        call.id = "1234567"
+        return {"EMBEDDING": embedding_of(b"of another")[None]}
+
+    fake.script("facenet_embed", swap)
+    error = failure(fake)
+    assert (type(error), error.code) == (BadUpstream, "triton_garbled")
 
 
 def test_bytes_that_do_not_fill_their_shape_are_not_passed_on(fake):

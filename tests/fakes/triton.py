@@ -37,6 +37,7 @@ class Call:
     parameters: dict[str, object]
     seconds: float | None  # what was left of its deadline
     metadata: dict[str, str]
+    id: str
     cancelled: bool = False
     at: float = field(default_factory=time.monotonic)
 
@@ -245,11 +246,11 @@ def _read(request: service_pb2.ModelInferRequest, context: grpc.aio.ServicerCont
     }
     outputs = [output.name for output in request.outputs]
     metadata = dict(context.invocation_metadata())
-    return Call(request.model_name, inputs, outputs, parameters, context.time_remaining(), metadata)
+    return Call(request.model_name, inputs, outputs, parameters, context.time_remaining(), metadata, request.id)
 
 
 def _write(call: Call, answer: Answer) -> service_pb2.ModelInferResponse:
-    response = service_pb2.ModelInferResponse(model_name=call.model)
+    response = service_pb2.ModelInferResponse(model_name=call.model, id=call.id)
     for name in call.outputs:
         if name in answer:
             array = answer[name]
