@@ -13,6 +13,7 @@ import os
 import time
 
 from tests.conftest import PROJECT, Server, serving
+from tests.faults.conftest import processes
 from tests.hostile.memory import resident
 from tests.load.callers import Tally, arrivals, body_of, closed, face, identity, learn
 
@@ -41,9 +42,11 @@ def say(phase: str, tally: Tally, seconds: float, **more: object) -> None:
     print(json.dumps(told), flush=True)
 
 
-def held(server: Server) -> int:
-    """MiB of all processes of the server."""
-    return sum(resident(server.process.pid).values()) // MIB
+def held(server: Server) -> dict[str, int]:
+    """MiB of each process of the server, and of all."""
+    sizes = resident(server.process.pid)
+    named = {name: sizes.get(pid, 0) // MIB for name, pid in processes(server).items()}
+    return {**named, "all": sum(sizes.values()) // MIB}
 
 
 def run(server: Server, work: str, minutes: float) -> None:
@@ -58,6 +61,7 @@ def run(server: Server, work: str, minutes: float) -> None:
         return
     idle = asyncio.run(closed(port, 1, 10, requests))
     say("one caller", idle, 10)
+    print(json.dumps({"memory_mib": held(server)}), flush=True)
     spent = min(max(seconds, 15.0), 60.0)
     measured = asyncio.run(closed(port, 16, spent, requests))
     capacity = len(measured.seconds.get(200, ())) / spent
