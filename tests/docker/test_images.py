@@ -14,18 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT, free_ports
-from tests.docker.containers import ask, podman, require_images, running, seconds_until
+from tests.docker.containers import KILL_A_MODEL, ask, podman, require_images, running, seconds_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 IMAGE = "face-all-in-one"
-KILL_A_MODEL = """
-import os, pathlib, signal
-for process in pathlib.Path("/proc").glob("[0-9]*"):
-    command = (process / "cmdline").read_bytes().split(b"\\0")
-    if command[0].endswith(b"triton_python_backend_stub") and b"/facenet/" in command[1]:
-        os.kill(int(process.name), signal.SIGKILL)
-"""
 MAY = """
 import pathlib
 lines = pathlib.Path("/proc/1/status").read_text().splitlines()

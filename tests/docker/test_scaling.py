@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import free_ports
-from tests.docker.containers import ask, network, podman, require_images, running, seconds_until
+from tests.docker.containers import KILL_A_MODEL, ask, network, podman, require_images, running, seconds_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -73,6 +73,16 @@ def replicas() -> Iterator[tuple[str, str, str]]:
         seconds_until(f"http://127.0.0.1:{port}/health/ready")
         time.sleep(6)  # by then the gateway has asked the name again
         yield first, second, f"http://127.0.0.1:{port}"
+
+
+def test_a_triton_whose_model_died_ends_so_that_it_is_started_again():
+    require_images("face-triton")
+    with running("face-triton") as triton:
+        wait_until(lambda: healthy(triton))
+        start = time.monotonic()
+        podman("exec", triton, "python", "-c", KILL_A_MODEL)
+        assert podman("wait", triton) == "1"
+        print(f"\na Triton with a dead model ends after {time.monotonic() - start:.1f} s")
 
 
 def healthy(container: str) -> bool:
