@@ -37,7 +37,7 @@ CHANNEL_ARGS = [
 ]
 PROBE_EVERY_SECONDS = 1.0
 CANARY_EVERY_SECONDS = 2.0
-CANARY_SECONDS = 2.5
+CANARY_SECONDS = 2.0
 PROBE_SECONDS = 1.5
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
@@ -132,7 +132,7 @@ class Replica:
             for proved in QUESTIONS[model].proved_by & self._awaited.keys():
                 self._awaited[proved] = asked
         busy = {model for model, question in QUESTIONS.items() if self._busy(question, asked)}
-        self._questioned = time.monotonic()
+        self._questioned = asked
         ill = {
             model
             for model, found in health.items()

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _watch(triton: EmbeddedTriton) -> None:
-    """Raises LaunchError as soon as Triton ends or a model fails, hangs or leaves a question unanswered."""
+    """Raises LaunchError as soon as Triton ends or a model dies, hangs, fails or leaves a question unanswered."""
     await asyncio.gather(_look(triton), _ask(triton))
 
 
@@ -77,8 +77,8 @@ async def _look(triton: EmbeddedTriton) -> None:
     """Whether Triton runs and its models work."""
     stubs = Stubs(triton)
     while triton.alive():
-        if model := stubs.look():
-            raise LaunchError(f"the model {model} hangs")
+        if wrong := stubs.look():
+            raise LaunchError(f"the model {wrong}")
         await asyncio.sleep(POLL_SECONDS)
     raise LaunchError("tritonserver ended by itself")
 

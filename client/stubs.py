@@ -1,6 +1,6 @@
-"""What the launcher sees of the models in its Triton, twice a second: which hangs, and before which too many wait.
+"""What the launcher sees of its Triton's models, twice a second: which has died, which hangs, which too many wait for.
 
-Triton 2.51 takes a model for ready whose Python process hangs. Whoever is stopped or waits for a lock gains no
+Triton 2.51 takes a model for ready whose Python process died or hangs. Whoever is stopped or waits for a lock gains no
 processor time; whoever works does, however slowly. So a model hangs when requests wait before it and its process
 neither answers any nor works. One that works and never comes to an end is left to the canary.
 
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from client.embedded import EmbeddedTriton
 
-LOOKS = 4  # in a row, without answer or work; the supervisor looks twice a second
+HUNG_LOOKS = 4  # in a row, two a second, without answer or work
+GONE_LOOKS = 2  # a list of processes that is read while one comes or goes may lack another
 MOST_WAITING = 256  # before one model: as many as two cores answer in a deadline
 RESTING_TICKS = 1  # hundredths of a second that a waiting process may use between two looks
 METRIC = re.compile(r'nv_inference_(pending_request|exec)_count\{[^}]*model="([^"]+)"[^}]*\} (\S+)')
@@ -40,20 +41,26 @@ class Stubs:
         self._triton = triton
         self._last: dict[str, Work] = {}
         self._idle: Counter[str] = Counter()
+        self._gone: Counter[str] = Counter()
 
     def look(self) -> str | None:
-        """Have models refuse before which too many wait; a model that hangs, if there is one."""
+        """Have models refuse before which too many wait; what is wrong with a model, if anything is."""
         now = _work(self._triton)
         for model, work in now.items():
             _bound(self._triton.overfull / model, work.waiting)
-        return self.hung(now)
+        return self.judge(now)
 
-    def hung(self, now: dict[str, Work]) -> str | None:
-        """A model that hangs, from what was seen of each."""
+    def judge(self, now: dict[str, Work]) -> str | None:
+        """What is wrong with a model, from what was seen of each."""
         idle = {model for model, work in now.items() if model in self._last and _idle(self._last[model], work)}
         self._idle = Counter({model: self._idle[model] + 1 for model in idle})
-        self._last = now
-        return next((model for model, looks in self._idle.items() if looks >= LOOKS), None)
+        self._gone = Counter({model: self._gone[model] + 1 for model in self._last.keys() - now.keys()})
+        self._last |= now
+        for wrong, seen, looks in (("hangs", self._idle, HUNG_LOOKS), ("has died", self._gone, GONE_LOOKS)):
+            for model, times in seen.items():
+                if times >= looks:
+                    return f"{model} {wrong}"
+        return None
 
 
 def _idle(before: Work, now: Work) -> bool:
@@ -88,10 +95,17 @@ def _work(triton: EmbeddedTriton) -> dict[str, Work]:
 def _ticks(triton: int) -> Counter[str]:
     """Processor time, in hundredths of a second, of each model's Python processes: children of tritonserver."""
     found: Counter[str] = Counter()
-    with contextlib.suppress(OSError, IndexError):
-        for child in Path(f"/proc/{triton}/task/{triton}/children").read_text().split():
-            arguments = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-            if len(arguments) > 1 and arguments[1].endswith(b"/model.py"):  # a dead one has none
-                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-                found[Path(arguments[1].decode()).parts[-3]] += int(fields[11]) + int(fields[12])  # user, system
+    for child in _read(f"{triton}/task/{triton}/children").split():
+        arguments = _read(f"{child}/cmdline").split("\0")
+        fields = _read(f"{child}/stat").rpartition(")")[2].split()
+        if fields and len(arguments) > 1 and arguments[1].endswith("/model.py"):  # a dead one has no arguments
+            found[Path(arguments[1]).parts[-3]] += int(fields[11]) + int(fields[12])  # user, system
     return found
+
+
+def _read(file: str) -> str:
+    """A file of /proc; empty where the process has gone."""
+    try:
+        return Path("/proc", file).read_text()
+    except OSError:
+        return ""

@@ -115,10 +115,9 @@ def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
             gateway.start()
             not_live.renew()
             not_ready.renew()
-        hung = stubs.look()
-        if hung or not triton.alive() or not_ready.exhausted(gateway.ready()):
-            wrong = f"stuck in {hung}" if hung else "not answering" if triton.alive() else "gone"
-            log.warning("Triton is %s; it is started again", wrong)
+        wrong = stubs.look() if triton.alive() else "it has ended"
+        if wrong or not_ready.exhausted(gateway.ready()):
+            log.warning("Triton is started again: %s", wrong or "not every model answers")
             _restart(triton)
             not_ready.renew()
 

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 
 from client.embedded import EmbeddedTriton, Ports
-from client.stubs import LOOKS, METRIC, Stubs, Work
+from client.stubs import GONE_LOOKS, HUNG_LOOKS, METRIC, Stubs, Work
 
 
 def found(*seen: Work) -> str | None:
     """What is said of a detector after these looks."""
     models = Stubs(EmbeddedTriton(Path("nowhere"), Ports()))
-    return [models.hung({"face_detect": work}) for work in seen][-1]
+    return [models.judge({"face_detect": work}) for work in seen][-1]
 
 
 def test_a_model_that_does_nothing_while_requests_wait_hangs() -> None:
-    assert found(*[Work(70, 3, waiting=2)] * LOOKS) is None
-    assert found(*[Work(70, 3, waiting=2)] * (LOOKS + 1)) == "face_detect"
+    assert found(*[Work(70, 3, waiting=2)] * HUNG_LOOKS) is None
+    assert found(*[Work(70, 3, waiting=2)] * (HUNG_LOOKS + 1)) == "face_detect hangs"
 
 
 def test_a_model_nobody_waits_for_may_rest() -> None:
@@ -31,13 +31,21 @@ def test_a_model_that_answers_with_little_work_does_not_hang() -> None:
     assert found(*[Work(70, answered, waiting=1) for answered in range(20)]) is None
 
 
+def test_a_model_whose_process_is_gone_has_died() -> None:
+    models = Stubs(EmbeddedTriton(Path("nowhere"), Ports()))
+    two = {model: Work(70, 3, waiting=0) for model in ("facenet", "face_detect")}
+    one = {"face_detect": two["face_detect"]}
+    assert [models.judge(now) for now in (two, one, two, *[one] * GONE_LOOKS)][-2:] == [None, "facenet has died"]
+    assert models.judge(two) is None
+
+
 def test_one_sign_of_work_starts_the_count_anew() -> None:
-    still = [Work(70, 3, waiting=2)] * LOOKS
-    assert found(*still, Work(80, 3, waiting=2), *[Work(80, 3, waiting=2)] * (LOOKS - 1)) is None
+    still = [Work(70, 3, waiting=2)] * HUNG_LOOKS
+    assert found(*still, Work(80, 3, waiting=2), *[Work(80, 3, waiting=2)] * (HUNG_LOOKS - 1)) is None
 
 
 def test_a_model_that_was_started_again_is_another() -> None:
-    assert found(*[Work(70, 3, waiting=2)] * LOOKS, Work(5, 0, waiting=2)) is None
+    assert found(*[Work(70, 3, waiting=2)] * HUNG_LOOKS, Work(5, 0, waiting=2)) is None
 
 
 def test_a_triton_that_does_not_run_has_no_model_that_hangs() -> None:
