@@ -3,6 +3,7 @@
 import time
 
 import grpc
+import numpy as np
 import pytest
 
 from client.services import SERVICES
@@ -69,6 +70,9 @@ def test_ready_follows_triton(gateway, fake):
         (grpc.StatusCode.INVALID_ARGUMENT, "image_too_large: too many pixels", 413),
         (grpc.StatusCode.INVALID_ARGUMENT, "unexpected inference input", 500),
         (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size", 503),
+        (grpc.StatusCode.UNAVAILABLE, "in ensemble 'facenet_compare', busy: too many requests wait; try again", 503),
+        (grpc.StatusCode.UNAVAILABLE, "in ensemble 'facenet_compare', Request timeout expired", 504),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", 504),
         (grpc.StatusCode.INTERNAL, "Stub process is not healthy", 502),
         (grpc.StatusCode.NOT_FOUND, "Request for unknown model", 500),
     ],
@@ -79,8 +83,33 @@ def test_a_failure_of_triton_has_its_status(gateway, fake, status, text, expecte
     assert reply.status == expected
     assert reply.headers["content-type"] == "text/plain; charset=utf-8"
     assert ("retry-after" in reply.headers) == (expected == 503)
+    codes = {500: ("request_refused", "model_missing"), 502: ("triton_failed",), 503: ("triton_unavailable",)}
+    codes |= {504: ("deadline_exceeded",), 413: ("image_too_large",), 422: ("image_unreadable",)}
+    assert reply.text.partition(": ")[0] in codes[expected]
     if status is not grpc.StatusCode.INVALID_ARGUMENT:
         assert text not in reply.text
+
+
+def spoilt(how):
+    """A Triton whose answer about two pictures is not theirs."""
+
+    def script(call):
+        rows = np.stack([embedding_of(row[0]) for row in call.inputs["IMAGE"]])
+        if how == "of another request":
+            call.id = "1234567"
+        spoilt = {"not a number": np.where(rows == rows[1, 7], np.nan, rows), "a row short": rows[:1]}
+        return {"EMBEDDING": spoilt.get(how, rows).astype(np.float32)}
+
+    return script
+
+
+@pytest.mark.parametrize("how", ["not a number", "a row short", "of another request"])
+def test_numbers_that_cannot_be_the_callers_never_reach_them(gateway, fake, how):
+    fake.script("facenet_embed", spoilt(how))
+    reply = gateway.post("/service/FaceEmbedModel", body_of(A, B))
+    assert reply.status == 502
+    assert reply.text.startswith("triton_garbled: ")
+    assert not any(letter.isdigit() for letter in reply.text)
 
 
 def test_a_caller_who_leaves_ends_the_call_to_triton(gateway, fake):
