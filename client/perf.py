@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from client.cli.terminal import Failure, photos
+from client.cli.terminal import Failure, some_photos
 
 # perf_analyzer wants these by their plain names; nvidia-pytriton carries them under names with a hash.
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
@@ -34,15 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """perf_analyzer's exit status; 1 where there is no picture or one cannot be read."""
     try:
-        pictures = [path.read_bytes() for path in photos([args.picture])]
+        pictures = [path.read_bytes() for path in some_photos([args.picture])]
     except OSError as error:
         print(f"perf: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except Failure as failure:
         print(f"perf: {failure}", file=sys.stderr)
-        return 1
-    if not pictures:
-        print(f"perf: {args.picture} holds no picture", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="face-perf-") as folder:
         data = Path(folder) / "input.json"

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model repository that scripts/prepare-models filled (default: model_repository)",
     )
     parser.add_argument(
-        "--port", type=int, default=int(os.environ.get("FACE_PORT", 8080)), help="HTTP port (%(default)s)"
+        "--port", type=int, default=os.environ.get("FACE_PORT") or "8080", help="HTTP port (%(default)s)"
     )
     parser.add_argument("--triton-http-port", type=int, default=ports.http, help="Triton over HTTP (%(default)s)")
     parser.add_argument("--triton-grpc-port", type=int, default=ports.grpc, help="Triton over gRPC (%(default)s)")

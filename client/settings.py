@@ -73,7 +73,7 @@ class Settings:
             known[theirs] = known.pop(ours)
         for key in sorted(environ):
             if key.startswith(PREFIX) and key not in known and key not in READ_ELSEWHERE:
-                raise SettingsError(f"{key} is not a setting; known are {', '.join(sorted(known))}")
+                raise SettingsError(f"{key} is not a setting; known are {', '.join(sorted({*known, *READ_ELSEWHERE}))}")
         values = {f.name: _parse(key, environ[key], f.type, f.metadata) for key, f in known.items() if environ.get(key)}
         settings = cls(**values)
         settings._check()

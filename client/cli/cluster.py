@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     async def cluster(client: AsyncFaceClient) -> int:
-        faces = await collect(client, list(terminal.photos(args.photos)), args.model, args.concurrency)
+        faces = await collect(client, terminal.some_photos(args.photos), args.model, args.concurrency)
         people = group(faces, args.distance)
         table, sheet = (args.output.with_name(args.output.name + suffix) for suffix in (".csv", ".png"))
         write_table(table, people)

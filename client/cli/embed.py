@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         path = args.output.with_name(args.output.name + ".partial")
         if args.output.exists() and not path.exists():
             raise Failure(f"{args.output} is there already; remove it or name another")
-        files = {_name(path): path for path in terminal.photos(args.photos)}
+        files = {_name(path): path for path in terminal.some_photos(args.photos)}
         with Journal(path, embedding_id) as journal:
             await embed_into(journal, files, client, args)
             return finish(journal, list(files), args.output, embedding_id)
@@ -103,7 +103,7 @@ def finish(journal: Journal, names: list[str], output: Path, embedding_id: str) 
 def _output(text: str) -> Path:
     path = Path(text)
     if path.suffix not in WRITERS:
-        raise argparse.ArgumentTypeError(f"{text} must end in {', '.join(WRITERS)}")
+        raise argparse.ArgumentTypeError(f"{text} must end in one of {', '.join(WRITERS)}")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise argparse.ArgumentTypeError("Parquet needs the package pyarrow; run scripts/setup tools")
     return path

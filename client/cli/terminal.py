@@ -92,6 +92,14 @@ def photos(paths: Iterable[Path]) -> Iterator[Path]:
             raise Failure(f"{path}: No such file or directory")
 
 
+def some_photos(paths: Iterable[Path]) -> list[Path]:
+    """All of `photos`; raises Failure where there is none."""
+    found = list(photos(paths))
+    if not found:
+        raise Failure(f"there is no photo; of folders those are taken that end in {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
 async def answers(
     items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], concurrency: int
 ) -> AsyncIterator[tuple[Item, Result | Exception]]:

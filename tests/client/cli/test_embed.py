@@ -89,7 +89,7 @@ def test_an_output_that_is_there_is_not_overwritten(photos, fake, capsys):
 def test_an_output_of_another_form_is_refused(photos, fake, output, capsys):
     with pytest.raises(SystemExit, match="2"):
         embed(fake, output=output)
-    assert "must end in .parquet, .jsonl, .npy" in capsys.readouterr().err
+    assert "must end in one of .parquet, .jsonl, .npy" in capsys.readouterr().err
 
 
 def test_a_server_that_fails_stops_the_run_which_then_goes_on(photos, fake, capsys):

@@ -35,6 +35,12 @@ def test_a_path_that_is_not_there_is_a_failure():
         list(terminal.photos([Path("nowhere")]))
 
 
+def test_a_folder_without_photos_is_a_failure(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(Failure, match="no photo"):
+        terminal.some_photos([tmp_path])
+
+
 def test_no_more_than_the_limit_is_read(tmp_path):
     path = tmp_path / "photo.jpg"
     path.write_bytes(bytes(Settings.max_image_bytes))
