@@ -25,14 +25,14 @@ export function fit(img, svg) {
     const [rect, ...others] = group.children;
     const text = others.pop();
     const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(rect.getAttribute(name)));
-    const above = y > (TEXT + 8) * unit; // else below, inside of the photo
+    const above = y > TEXT * unit; // else below, inside of the photo
     rect.setAttribute("stroke-width", LINE * unit);
     others.forEach((dot) => dot.setAttribute("r", Math.min(DOT * unit, width / 20)));
     text.textContent = width > ROOM * unit || svg.children.length === 1 ? `${text.dataset.name} · ${text.dataset.score}` : text.dataset.name;
     text.setAttribute("font-size", TEXT * unit);
     text.setAttribute("stroke-width", 4 * unit);
     text.setAttribute("x", Math.max(x, 2 * unit));
-    text.setAttribute("y", above ? y - 6 * unit : Math.min(y + height + (TEXT + 4) * unit, img.naturalHeight - 4 * unit));
+    text.setAttribute("y", above ? Math.max(y - 6 * unit, (TEXT - 1) * unit) : Math.min(y + height + (TEXT + 4) * unit, img.naturalHeight - 4 * unit));
   }
 }
 

@@ -77,6 +77,18 @@ def test_the_drawing_lies_on_the_photo(page, photos):
         assert rect["x"] == pytest.approx(left + 10.5 * shown, abs=4)
 
 
+def test_a_face_near_the_edge_of_a_phone_has_its_name_above_as_long_as_there_is_room(page, photos, fake):
+    for y, above in ((18.0, True), (2.0, False)):
+        box = np.array([[50, y, 80, 60, 0.99]], np.float32)
+        fake.script("face_detect", lambda call, box=box: {"BOXES": box, "LANDMARKS": np.zeros((1, 5, 2), np.float32)})
+        page.open(**PHONE)
+        page.choose(0, photos[0])
+        page.wait_for_result("1 face found")
+        text, rect = page.one("#photos svg text").rect, page.one("#photos svg rect").rect
+        assert (text["y"] < rect["y"] - 5) is above
+        assert text["y"] >= page.one("#photos img").rect["y"] - 3
+
+
 def test_two_photos_are_compared_with_the_threshold_of_the_person(page, photos):
     page.open()
     page.choose(0, photos[0])
@@ -324,6 +336,17 @@ def test_nothing_sticks_out_to_the_side(page, photos, fake, width):
         assert page.run("return document.documentElement.scrollWidth") <= width, state
     page.open("/docs", width=width, height=800)
     assert page.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_on_a_phone_defaults_are_named_where_their_heading_is_hidden(page):
+    shown = """return [...document.querySelectorAll(".docs td:nth-child(3)")]
+        .map((cell) => [cell.textContent, getComputedStyle(cell, "::before").content])"""
+    page.open("/docs", **PHONE)
+    cells = [(text, before) for text, before in page.run(shown) if text]
+    assert ("all", '"default: "') in cells
+    assert all(len(text) < 10 for text, before in cells if before != "none")  # no meaning is taken for a default
+    page.open("/docs")
+    assert {before for _, before in page.run(shown)} == {"none"}
 
 
 def test_controls_are_large_enough_for_a_finger(page, photos, fake):
