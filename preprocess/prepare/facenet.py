@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from preprocess.engines import Array
-from preprocess.prepare import native, onnx_file, tensorflow_forms
+from preprocess.prepare import folding, native, onnx_file, tensorflow_forms
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.forms import Checkpoint
 from preprocess.prepare.graphdef import Graph, Tensor
@@ -115,6 +115,7 @@ def convert_to_onnx(graph: Path, target: Path) -> None:
         tensors_to_rename={"input:0": "input", "embeddings:0": "embeddings"},
         opset=13,
     )
+    folding.fold_scales(model)
     target.write_bytes(model.SerializeToString())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from preprocess.prepare import storage
 
-FORM = 2
+FORM = 3
 """Raised when a preparation writes other files from the same source: what an older one wrote is done again."""
 
 NETWORKS = ("facenet", "arcface", "mtcnn")
