@@ -3,6 +3,8 @@
 import argparse
 import io
 import math
+import signal
+import sys
 from contextlib import ExitStack
 
 from PIL import Image
@@ -38,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="each measurement takes (%(default)s)")
     seconds = parser.parse_args().seconds
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without ending what was started
     picture = photo()
     with ExitStack() as stack:
         times = measure(Replicas(stack, {0}), picture, seconds)
