@@ -53,3 +53,11 @@ def test_an_image_holds_the_versions_that_are_tested(image):
 def test_the_gateway_image_holds_no_engine():
     engines = {"tensorflow-cpu", "mxnet", "onnxruntime", "onnx", "nvidia-pytriton", "opencv-python-headless"}
     assert not names(locked("gateway")) & engines
+
+
+def test_the_image_on_nvidias_triton_holds_the_same_but_for_onnx_runtimes_build():
+    ours, theirs = locked("triton"), locked("nvidia")
+    version = next(package for package in ours if package.startswith("onnxruntime==")).removeprefix("onnxruntime==")
+    assert names(ours - theirs) == {"nvidia-pytriton", "onnxruntime"}
+    more = {package for package in theirs - ours if not package.startswith("nvidia-")}
+    assert more == {f"onnxruntime-gpu=={version}"}
