@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "FACE_"
-READ_ELSEWHERE = frozenset({"FACE_CORES"})  # read by the networks in Triton, not by the gateway
+READ_ELSEWHERE = frozenset({"FACE_CORES", "FACE_GPU"})  # read by the networks in Triton, not by the gateway
 NAMED_BY_OTHERS = {
     "FACE_UAI_SERVICE_CONFIG": "UAI_SERVICE_CONFIG",  # the original
     "FACE_OTLP_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT",  # OpenTelemetry

@@ -26,17 +26,35 @@ def cores() -> int:
     return int(os.environ.get("FACE_CORES") or len(os.sched_getaffinity(0)))
 
 
-def load_embedder(engine: str, directory: Path, threads: int) -> Engine:
-    """The embedding network whose weights lie in `directory`, run by `engine` on `threads` threads.
+def load_embedder(engine: str, directory: Path, threads: int, gpu: int | None = None) -> Engine:
+    """The embedding network whose weights lie in `directory`, run by `engine` on `threads` threads or on a GPU.
+
+    gpu: CUDA's number of it; the CPU never steps in for a GPU that cannot be used.
 
     Raises:
-        ValueError: there is no such engine.
+        ValueError: there is no such engine, or not on a GPU.
         FileNotFoundError: the engine's weights are not prepared.
     """
+    loaders: dict[str, Callable[[Path, int, int | None], Engine]]
     loaders = {"onnxruntime": _onnxruntime, "tensorflow": _tensorflow, "mxnet": _mxnet}
     if engine not in loaders:
         raise ValueError(f"ENGINE is {engine!r}; it must be one of {', '.join(loaders)}")
-    return loaders[engine](directory, threads)
+    return loaders[engine](directory, threads, gpu)
+
+
+def _on_gpu(path: Path, gpu: int) -> Engine:
+    """One run a batch: a GPU is the faster the more it is given at once."""
+    import onnxruntime
+
+    provider = "CUDAExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise ValueError(f"this ONNX Runtime has no {provider} for GPU {gpu}; install onnxruntime-gpu or hide the GPU")
+    options = [(provider, {"device_id": gpu})]
+    session = onnxruntime.InferenceSession(str(_prepared(path)), providers=options)
+    if provider not in session.get_providers():  # ONNX Runtime says why, and goes on with the CPU
+        raise ValueError(f"ONNX Runtime cannot use GPU {gpu}; its own message is above")
+    name = session.get_inputs()[0].name
+    return lambda batch: np.asarray(session.run(None, {name: batch})[0])
 
 
 def onnx_session(path: Path, threads: int) -> Any:
@@ -61,13 +79,15 @@ def unit(embeddings: Array) -> Array:
     return np.asarray(embeddings / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
 
-def _onnxruntime(directory: Path, threads: int) -> Engine:
+def _onnxruntime(directory: Path, threads: int, gpu: int | None) -> Engine:
     """Few faces go through one run on all threads; many are shared out, a thread taking a portion at a time.
 
     Threads that share a run wait for each other after every layer: FaceNet takes 12 % less of the cores without. Small
     portions keep both busy when another process takes a core for a moment, and bound the memory.
     """
     path = directory / "model.onnx"
+    if gpu is not None:
+        return _on_gpu(path, gpu)
     together, apart = onnx_session(path, threads), onnx_session(path, 1)
     workers = Workers(threads)
     name = together.get_inputs()[0].name
@@ -88,7 +108,7 @@ def _give_back_memory() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def _tensorflow(directory: Path, threads: int) -> Engine:
+def _tensorflow(directory: Path, threads: int, gpu: int | None) -> Engine:
     """A frozen graph with tensors input:0, embeddings:0 and perhaps phase_train:0."""
     path = _prepared(directory / "model.graphdef")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -98,14 +118,20 @@ def _tensorflow(directory: Path, threads: int) -> Engine:
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(definition, name="")
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
-    config.gpu_options.allow_growth = True
+    if gpu is not None:
+        if not tf.config.list_physical_devices("GPU"):
+            raise ValueError(f"TensorFlow cannot use GPU {gpu}; choose the engine onnxruntime or hide the GPU")
+        config.gpu_options.visible_device_list = str(gpu)
+        config.gpu_options.allow_growth = True
     session = tf.compat.v1.Session(graph=graph, config=config)
     fixed = {"phase_train:0": False} if any(node.name == "phase_train" for node in definition.node) else {}
     return lambda batch: session.run("embeddings:0", {"input:0": batch, **fixed})
 
 
-def _mxnet(directory: Path, threads: int) -> Engine:
+def _mxnet(directory: Path, threads: int, gpu: int | None) -> Engine:
     """A checkpoint with input `data` and output `fc1` (InsightFace)."""
+    if gpu is not None:
+        raise ValueError(f"mxnet runs on the CPU here, not on GPU {gpu}; choose the engine onnxruntime or hide the GPU")
     symbol, weights = _prepared(directory / "model-symbol.json"), _prepared(directory / "model-0000.params")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     np.bool = bool  # type: ignore[attr-defined]  # MXNet 1.9.1 still asks for it

@@ -26,20 +26,28 @@ log = logging.getLogger("face")
 
 @dataclass(frozen=True)
 class Config:
-    """What Triton tells a model when it starts: its version folder, its `parameters` and its share of the cores."""
+    """What Triton tells a model when it starts: its version folder, its `parameters`, and what it may compute on.
+
+    threads: its share of the cores; gpu: the GPU's number, or None for the CPU
+    """
 
     directory: Path
     parameters: Mapping[str, str]
     threads: int
+    gpu: int | None
 
     @classmethod
     def read(cls, args: Mapping[str, str]) -> "Config":
         model = json.loads(args["model_config"])
+        on_gpu = args["model_instance_kind"] == "GPU"
+        if not on_gpu and os.environ.get("FACE_GPU") == "yes" and "ENGINE" in model["parameters"]:
+            raise ValueError("FACE_GPU=yes demands a GPU and Triton sees none")
         instances = sum(group["count"] for group in model["instance_group"])
         return cls(
             directory=Path(args["model_repository"]) / args["model_version"],
             parameters={key: value["string_value"] for key, value in model["parameters"].items()},
             threads=max(1, cores() // instances),  # instances x threads never exceed the cores
+            gpu=int(args["model_instance_device_id"]) if on_gpu else None,
         )
 
 

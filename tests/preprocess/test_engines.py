@@ -17,6 +17,18 @@ def test_weights_that_are_not_prepared_are_named_with_the_remedy(engine: str, tm
         engines.load_embedder(engine, tmp_path, 1)
 
 
+@pytest.mark.parametrize(("engine", "model"), [("onnxruntime", "facenet"), ("mxnet", "arcface")])
+def test_the_cpu_does_not_step_in_for_a_gpu(engine: str, model: str, repository: Path) -> None:
+    with pytest.raises(ValueError, match="GPU 2"):
+        engines.load_embedder(engine, repository / model / "1", 1, gpu=2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_tensorflow_without_a_gpu_does_not_step_in_for_one(repository: Path) -> None:
+    with pytest.raises(ValueError, match="TensorFlow cannot use GPU 2"):
+        engines.load_embedder("tensorflow", repository / "facenet" / "1", 1, gpu=2)
+
+
 def test_rows_become_unit_length_and_zeros_stay_finite() -> None:
     rows = engines.unit(np.array([[3, 4], [0, 0]], np.float32))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0]])

@@ -35,6 +35,8 @@ def arguments(instances: int = 1, **parameters: str) -> dict[str, str]:
         "model_config": json.dumps(config),
         "model_repository": "/models/facenet",
         "model_version": "1",
+        "model_instance_kind": "CPU",
+        "model_instance_device_id": "0",
     }
 
 
@@ -49,6 +51,23 @@ def test_a_model_reads_its_parameters_and_its_folder(serving: ModuleType) -> Non
     config = serving.Config.read(arguments(ENGINE="mxnet"))
     assert config.parameters == {"ENGINE": "mxnet"}
     assert str(config.directory) == "/models/facenet/1"
+
+
+def test_a_network_computes_on_the_gpu_that_triton_gives_it(serving: ModuleType) -> None:
+    assert serving.Config.read(arguments()).gpu is None
+    given = arguments() | {"model_instance_kind": "GPU", "model_instance_device_id": "3"}
+    assert serving.Config.read(given).gpu == 3
+
+
+def test_a_demanded_gpu_that_is_not_there_stops_the_networks_and_no_other_model(
+    serving: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACE_GPU", "yes")
+    with pytest.raises(ValueError, match="Triton sees none"):
+        serving.Config.read(arguments(ENGINE="onnxruntime"))
+    assert serving.Config.read(arguments(DETECTION="crop")).gpu is None
+    given = arguments(ENGINE="onnxruntime") | {"model_instance_kind": "GPU"}
+    assert serving.Config.read(given).gpu == 0
 
 
 @pytest.fixture

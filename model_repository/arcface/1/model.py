@@ -6,5 +6,5 @@ from preprocess.serving import BatchModel, Config
 
 class TritonPythonModel(BatchModel):
     def load(self, config: Config) -> None:
-        network = load_embedder(config.parameters["ENGINE"], config.directory, config.threads)
+        network = load_embedder(config.parameters["ENGINE"], config.directory, config.threads, config.gpu)
         self.run = lambda faces: unit(network(faces))

@@ -6,4 +6,4 @@ from preprocess.serving import BatchModel, Config
 
 class TritonPythonModel(BatchModel):
     def load(self, config: Config) -> None:
-        self.run = load_embedder(config.parameters["ENGINE"], config.directory, config.threads)
+        self.run = load_embedder(config.parameters["ENGINE"], config.directory, config.threads, config.gpu)
