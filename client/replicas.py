@@ -96,7 +96,7 @@ class Replica:
             self._poked.clear()
             before = self.well
             self.up = await self._probe()
-            if self.up:
+            if self.up and not self._silent:  # whether it hangs is asked at once again, and nothing else meanwhile
                 self.ill = await self._ill_models()
             if self.well != before:
                 logger.warning("Triton at %s is %s", self.address, "ready" if self.well else "not ready")
