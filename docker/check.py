@@ -25,7 +25,12 @@ WITHOUT_SCHEMA = {"InferenceService"}  # KServe's; Kubernetes has no schema of i
 
 def compose(files: tuple[str, ...]) -> Iterator[str]:
     """Faults of compose files taken together, their variables filled in."""
-    options = [*(f"--profile={profile}" for profile in PROFILES), *(f"--file={DOCKER / file}" for file in files)]
+    # It asks podman for its version before all else; echo answers as well.
+    options = [
+        "--podman-path=/bin/echo",
+        *(f"--profile={profile}" for profile in PROFILES),
+        *(f"--file={DOCKER / file}" for file in files),
+    ]
     filled = _run("podman-compose", *options, "config")
     try:
         PyCompose.from_yaml(filled).validate()
