@@ -1,6 +1,8 @@
 """One engine in a process of its own: seconds a batch, as JSON on standard output, once for each line read.
 
 A line holds a batch size and a number of seconds to run for. Memory is this process's, after the runs so far.
+
+Arguments: model, engine, repository and, to compute on one, the number of a GPU.
 """
 
 import json
@@ -17,9 +19,9 @@ SHAPES = {"facenet": (160, 160, 3), "arcface": (3, 112, 112)}
 
 
 def main() -> None:
-    model, engine, repository = sys.argv[1:4]
+    model, engine, repository, *gpu = sys.argv[1:]
     begun = time.perf_counter()
-    network = load_embedder(engine, Path(repository) / model / "1", cores())
+    network = load_embedder(engine, Path(repository) / model / "1", cores(), int(gpu[0]) if gpu else None)
     print(json.dumps({"load_seconds": time.perf_counter() - begun}), flush=True)
     for line in sys.stdin:
         batch, seconds = (float(word) for word in line.split())
