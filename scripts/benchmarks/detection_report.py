@@ -12,7 +12,7 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("agg")
+matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from tables import table
 
@@ -42,8 +42,8 @@ def report(folder: Path, figures: dict[str, Any], docs: Path | None) -> None:
     print(text)
     for place in (folder, docs):
         if place:
-            plot_sizes(figures["sizes"], place / "detection-sizes.png")
-            plot_faces(figures["crowds"], place / "detection-faces.png")
+            plot_sizes(figures["sizes"], place / "detection-sizes.svg")
+            plot_faces(figures["crowds"], place / "detection-faces.svg")
     if docs:
         page = docs / "detection.md"
         page.write_text(filled(page.read_text(), sections))
@@ -152,11 +152,12 @@ def plot_faces(rows: list[Row], file: Path) -> None:
 
 
 def _plot(file: Path, label: str, places: list[float], values: Callable[[str], list[float]]) -> None:
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "detection"})  # letters as text, same names
     chart, axes = plt.subplots(figsize=(8, 5))
     for name, text in NAMES.items():
         axes.plot(places, values(name), marker="o", label=text)
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="milliseconds")
     axes.legend()
     axes.grid(alpha=0.3, which="both")
-    chart.savefig(file, dpi=90)
+    chart.savefig(file, metadata={"Date": None})
     plt.close(chart)
