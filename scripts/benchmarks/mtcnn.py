@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import photos
 from detection_report import report
 from load import over_grpc
 from PIL import Image
+from serving import free_ports
 
 from client.embedded import EmbeddedTriton, Ports
 from preprocess import image, mtcnn, networks
@@ -209,14 +209,6 @@ def machine(load: list[float]) -> str:
     model = next(line.split(":")[1].strip() for line in lines if "model name" in line)
     loads = ", ".join(f"{value:.1f}" for value in load)
     return f"{model}, {cores()} cores, Python {platform.python_version()}, load before, between and after {loads}"
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 if __name__ == "__main__":
