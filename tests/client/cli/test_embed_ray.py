@@ -137,7 +137,7 @@ def test_photos_in_parquet_are_embedded_and_bad_ones_listed(tmp_path, fake, make
     assert set(found) == set(names) - {"s3://bucket/3.jpg"}
     for name, image in zip(names, images, strict=True):
         if name in found:
-            assert np.array_equal(np.array(found[name], np.float32), embedding_of(image))
+            assert np.array_equal(np.array(found[name], np.float32), embedding_of(image, 192))
 
 
 @pytest.mark.slow
