@@ -1,0 +1,46 @@
+"""Work that never ends is ended, and nothing of that touches the work after it."""
+
+import signal
+import time
+
+import pytest
+
+from preprocess.interruption import LOOK_EVERY_SECONDS, Interrupted, interruptible
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def test_work_ends_when_its_time_is_up() -> None:
+    begun = time.monotonic()
+    with pytest.raises(Interrupted), interruptible(0.1, lambda: False):
+        spin()
+    assert 0.1 <= time.monotonic() - begun < 1
+
+
+def test_work_ends_soon_after_nobody_waits_for_it() -> None:
+    begun = time.monotonic()
+    with pytest.raises(Interrupted), interruptible(60, lambda: time.monotonic() > begun + 2 * LOOK_EVERY_SECONDS):
+        spin()
+    assert time.monotonic() - begun < 4 * LOOK_EVERY_SECONDS
+
+
+def test_work_that_is_awaited_goes_on_to_its_end() -> None:
+    with interruptible(60, lambda: False):
+        time.sleep(3 * LOOK_EVERY_SECONDS)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_comes_after_it_is_left_alone(interrupted: bool) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    if interrupted:
+        with pytest.raises(Interrupted), interruptible(0.01, lambda: False):
+            spin()
+    else:
+        with interruptible(0.01, lambda: False):
+            pass
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) is before
+    time.sleep(0.05)
