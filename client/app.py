@@ -86,7 +86,7 @@ class KnownClass:
 def create_app(settings: Settings, triton: Triton) -> ASGIApp:
     """The gateway as an ASGI application; raises SettingsError on a UAI configuration or keys it cannot use."""
     gateway = Gateway(settings, triton)
-    work = Concurrency(UntilGone(gateway.work), settings)
+    work = Concurrency(UntilGone(gateway.work), settings, triton.left)
     service = KnownClass(NotWhileFull(WholeBody(work), work))
     v1 = NotWhileFull(WholeBody(work, forms=True), work)
     router = Router(

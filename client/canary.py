@@ -13,9 +13,9 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput
-from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from .connection import Connection
 from .contract import Network
 
 Array = npt.NDArray[np.generic]
@@ -97,7 +97,7 @@ class Canary:
     def __init__(self) -> None:
         self._known: dict[str, Array] = {"face_distance": np.array([np.sqrt(2)], np.float32)}
 
-    async def ask(self, client: InferenceServerClient, seconds: float) -> dict[str, Health]:
+    async def ask(self, client: Connection, seconds: float) -> dict[str, Health]:
         """The health of each model, after at most `seconds`."""
         answers = await asyncio.gather(*(self._ask(client, model, seconds) for model in QUESTIONS))
         return dict(zip(QUESTIONS, answers, strict=True))
@@ -107,7 +107,7 @@ class Canary:
         answer = self._known.get(f"{network}_embed")
         return None if answer is None else answer.shape[-1]
 
-    async def _ask(self, client: InferenceServerClient, model: str, seconds: float) -> Health:
+    async def _ask(self, client: Connection, model: str, seconds: float) -> Health:
         question = QUESTIONS[model]
         wanted = [InferRequestedOutput(question.output)]
         try:
@@ -123,7 +123,7 @@ class Canary:
         return Health.WELL if same else Health.FAILING
 
 
-async def _unit_vectors(client: InferenceServerClient, model: str, seconds: float) -> Array:
+async def _unit_vectors(client: Connection, model: str, seconds: float) -> Array:
     """float32[2,D] for a model whose only input is a pair of embeddings; raises InferenceServerException."""
     metadata = await client.get_model_metadata(model, client_timeout=seconds)
     return np.eye(2, metadata.inputs[0].shape[-1], dtype=np.float32)

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -244,18 +245,21 @@ class WholeBody:
 class Concurrency:
     """Admits as many requests as may be in flight, and refuses the rest at once.
 
+    left: how many of those whose callers have gone still keep the models busy; they keep their slots.
+
     Those that come in the same instant begin one after the other: the event loop sends refusals in between, which
     would else come after the parsing of all that were admitted.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, left: Callable[[], int]) -> None:
         self.app = app
         self.most = settings.max_in_flight
         self.in_flight = 0
+        self.left = left
         self._turn = asyncio.Lock()
 
     def full(self) -> bool:
-        return self.in_flight >= self.most
+        return self.in_flight + self.left() >= self.most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.full():

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 
 import grpc
-from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .canary import NEEDS, QUESTIONS, Canary, Health, Question
+from .connection import Connection
 from .contract import MODELS
 from .faces import Network
 from .identity import Identity
@@ -55,7 +55,7 @@ class Replica:
         self._canary = canary
         self._questioned = -CANARY_EVERY_SECONDS
         self.ill: set[str] = set()  # canary questions that it fails, whatever it says of itself
-        self.client = InferenceServerClient(address, channel_args=CHANNEL_ARGS)
+        self.client = Connection(address, self.answered, channel_args=CHANNEL_ARGS)
         self.up = False
         self.in_flight = 0
         self.probed = asyncio.Event()
@@ -94,8 +94,11 @@ class Replica:
     async def _watch(self) -> None:
         while True:
             self._poked.clear()
-            before = self.well
+            before, was_up = self.well, self.up
             self.up = await self._probe()
+            if self.up and not was_up:
+                with contextlib.suppress(InferenceServerException):
+                    await self.client.meet(PROBE_SECONDS)
             if self.up and not self._silent:  # whether it hangs is asked at once again, and nothing else meanwhile
                 self.ill = await self._ill_models()
             if self.well != before:
@@ -187,7 +190,11 @@ class Replicas:
             return None
         self._turn += but is None
         start = self._turn % len(ready)
-        return min(ready[start:] + ready[:start], key=lambda replica: replica.in_flight)
+        return min(ready[start:] + ready[:start], key=lambda replica: replica.in_flight + replica.client.left)
+
+    def left(self) -> int:
+        """How many calls keep a healthy replica busy though nobody waits for them any more."""
+        return sum(replica.client.left for replica in self._replicas.values() if replica.well)
 
     def embedding_size(self, network: Network) -> int | None:
         """How many numbers the embeddings of a network have: the same on every replica, or it is not well."""

@@ -11,9 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from tritonclient.grpc.aio import InferenceServerClient
-
 from client.canary import Canary, Health
+from client.connection import Connection
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
 from client.serve import interrupt_on_signal, require_free, require_settings
@@ -85,7 +84,8 @@ async def _look(triton: EmbeddedTriton) -> None:
 
 async def _ask(triton: EmbeddedTriton) -> None:
     """Ask every model a question with a known answer, again and again."""
-    client, canary = InferenceServerClient(f"{triton.host}:{triton.ports.grpc}"), Canary()
+    client = Connection(f"{triton.host}:{triton.ports.grpc}", answered_late=lambda model: None)
+    canary = Canary()
     failures: dict[str, int] = {}
     while True:
         health = await canary.ask(client, SILENT_SECONDS)

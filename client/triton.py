@@ -42,7 +42,10 @@ PICTURE_ERROR = re.compile(
     r"(?:in ensemble '[^']*', )*(?P<code>(?:image|parameter)_[a-z_]+): (?P<message>[^\n]{1,200})"
 )
 
-QUEUED_TOO_LONG = "Request timeout expired"  # Triton's, with UNAVAILABLE
+QUEUED_TOO_LONG = {  # what is said where a request's time was over before its turn came
+    grpc.StatusCode.UNAVAILABLE: "Request timeout expired",  # by Triton
+    grpc.StatusCode.CANCELLED: "late: ",  # by preprocess/serving.py; to a caller who still waits, if clocks differ
+}
 
 TOO_LATE = ("deadline_exceeded", "no answer in time; try again")
 NOT_READY = ("triton_unavailable", "the models are not ready or too busy; try again")
@@ -81,6 +84,10 @@ class Triton:
 
     async def close(self) -> None:
         await self._replicas.close()
+
+    def left(self) -> int:
+        """How many calls Triton works on though nobody waits for them any more."""
+        return self._replicas.left()
 
     def ready(self) -> bool:
         """Whether a Triton with every model of the contract can answer."""
@@ -224,7 +231,7 @@ def _raise(error: InferenceServerException) -> NoReturn:
     """The ServiceError for a failed call; nothing of Triton's text but our own code and message is passed on."""
     status = next((code for code in grpc.StatusCode if str(code) == error.status()), grpc.StatusCode.UNKNOWN)
     message = error.message() or ""
-    if status is grpc.StatusCode.UNAVAILABLE and QUEUED_TOO_LONG in message:
+    if status in QUEUED_TOO_LONG and QUEUED_TOO_LONG[status] in message:
         status = grpc.StatusCode.DEADLINE_EXCEEDED
     picture = PICTURE_ERROR.match(message)
     if status is grpc.StatusCode.INVALID_ARGUMENT and picture:

@@ -5,7 +5,9 @@ The only module that knows Triton's Python backend.
 
 import json
 import logging
+import math
 import os
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,8 +20,11 @@ from numpy.typing import NDArray
 
 from preprocess.engines import cores
 from preprocess.errors import InputError
+from preprocess.interruption import Interrupted, interruptible
 
 Arrays = dict[str, NDArray[Any]]
+
+WORK_SECONDS = float(os.environ.get("FACE_DEADLINE_SECONDS") or 9)  # after these no caller of the gateway waits
 
 log = logging.getLogger("face")
 
@@ -76,7 +81,8 @@ class PythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         if self.overfull.exists():
             return [_busy() for _ in requests]
-        return [_respond(request, lambda: self.infer(_read(request))) for request in requests]  # noqa: B023
+        end = time.monotonic() + WORK_SECONDS  # of all together: what hangs is told by its silence
+        return [_respond(request, end, lambda: self.infer(_read(request))) for request in requests]  # noqa: B023
 
 
 class BatchModel:
@@ -99,7 +105,10 @@ class BatchModel:
             return [_busy() for _ in requests]
         parts = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]
         try:
-            rows = self.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
+            with interruptible(WORK_SECONDS, lambda: all(request.is_cancelled() for request in requests)):
+                rows = self.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        except Interrupted:
+            return [_too_late() for _ in requests]
         except Exception as error:
             return [_internal_error(error) for _ in requests]
         ends = np.cumsum([len(part) for part in parts])
@@ -115,19 +124,43 @@ def _busy() -> Any:
     return _error("busy: too many requests wait; try again", pb_utils.TritonError.UNAVAILABLE)
 
 
+def _too_late() -> Any:
+    # In Triton's own words for a request that waited too long, which the gateway knows.
+    return _error("Request timeout expired: the work took too long", pb_utils.TritonError.UNAVAILABLE)
+
+
+class _Late(Exception):
+    """Nobody waits for this request any more."""
+
+
 def _read(request: Any) -> Request:
+    """Raises _Late where the request parameter `deadline_ms`, of Unix time, is over, and InputError where it is odd."""
+    parameters = json.loads(request.parameters() or "{}")
+    deadline = parameters.pop("deadline_ms", math.inf)
+    if not isinstance(deadline, int | float):
+        raise InputError("parameter_invalid", "deadline_ms must be a number, milliseconds of Unix time")
+    if deadline < time.time() * 1000:
+        raise _Late
     return Request(
         inputs={tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
-        parameters=json.loads(request.parameters() or "{}"),
+        parameters=parameters,
         wanted=frozenset(request.requested_output_names()),
     )
 
 
-def _respond(request: Any, answer: Callable[[], Arrays]) -> Any:
+def _respond(request: Any, end: float, answer: Callable[[], Arrays]) -> Any:
     if request.is_cancelled():
         return _error("the caller has gone", pb_utils.TritonError.CANCELLED)
+    seconds = end - time.monotonic()
+    if seconds <= 0:
+        return _too_late()
     try:
-        return _response(answer())
+        with interruptible(seconds, request.is_cancelled):
+            return _response(answer())
+    except Interrupted:
+        return _too_late()
+    except _Late:
+        return _error("late: the request's deadline_ms was over", pb_utils.TritonError.CANCELLED)
     except InputError as error:
         return _error(str(error), pb_utils.TritonError.INVALID_ARG)
     except Exception as error:

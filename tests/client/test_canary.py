@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from tritonclient.grpc import InferInput
-from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from client import canary
 from client.canary import Canary, Health
+from client.connection import Connection
 from tests.conftest import Server
 
 
@@ -95,7 +95,7 @@ def test_an_error_tells_a_busy_model_from_a_dead_one(error: Exception, health: H
 
 def test_every_model_of_the_real_server_is_well(server: Server) -> None:
     async def main() -> dict[str, Health]:
-        client = InferenceServerClient(server.grpc)
+        client = Connection(server.grpc, answered_late=lambda model: None)
         try:
             asked = Canary()
             await asked.ask(client, 10.0)

@@ -149,6 +149,11 @@ def test_waiting_too_long_in_tritons_queue_is_the_deadline_and_a_full_queue_is_b
         assert type(failure(fake)) is kind
 
 
+def test_too_late_by_the_models_clock_is_the_deadline_too(fake):
+    fake.script("facenet_embed", fails(grpc.StatusCode.CANCELLED, "in ensemble 'facenet_embed', late: it was over"))
+    assert type(failure(fake)) is DeadlineExceeded
+
+
 def test_a_code_of_ours_with_another_status_is_not_the_callers(fake):
     fake.script("facenet_embed", fails(grpc.StatusCode.INTERNAL, "image_unreadable: no picture"))
     assert isinstance(failure(fake), BadUpstream)

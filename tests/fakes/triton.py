@@ -76,6 +76,7 @@ def embedding_of(picture: bytes, length: int = 512) -> np.ndarray:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
+STURDY, BRITTLE = "2.57.0", "2.56.0"  # versions that survive a call's being cancelled, and that may not
 BOX = np.array([[10.5, 20.25, 110.5, 140.75, 0.9990234375]], np.float32)
 
 
@@ -136,6 +137,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, port: int = 0) -> None:
         self.calls: list[Call] = []
         self.ready = True
+        self.version = STURDY
         self.not_ready: set[str] = set()
         self.embedding_ids: dict[str, str] = {}  # by network, instead of its name and -fake
         self.ill: set[str] = set()  # models that call themselves ready but fail the canary's question
@@ -158,6 +160,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.calls.clear()
         self._scripts = dict(DEFAULTS)
         self.ready = True
+        self.version = STURDY
         self.not_ready.clear()
         self.ill.clear()
         self.embedding_ids.clear()
@@ -193,6 +196,9 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
+
+    async def ServerMetadata(self, request, context):
+        return service_pb2.ServerMetadataResponse(name="triton", version=self.version)
 
     async def ServerReady(self, request, context):
         return service_pb2.ServerReadyResponse(ready=self.ready)

@@ -1,6 +1,8 @@
+import contextlib
 import importlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -115,6 +117,49 @@ def test_a_failure_of_ours_is_told_without_its_words(halve: Any, caplog: pytest.
 def test_a_cancelled_request_is_not_run(halve: Any) -> None:
     (answer,) = halve.execute([x(101, cancelled=True)])
     assert answer.error.code == TritonError.CANCELLED
+
+
+def test_a_request_whose_time_is_over_is_not_run(halve: Any) -> None:
+    now = time.time() * 1000
+    late, early = halve.execute([x(101, options={"deadline_ms": now - 1}), x(8, options={"deadline_ms": now + 5000})])
+    assert (late.error.message, late.error.code) == (
+        "late: the request's deadline_ms was over",
+        TritonError.CANCELLED,
+    )
+    assert early.arrays()["Y"] == 4
+
+
+def test_a_deadline_that_is_no_number_is_refused(halve: Any) -> None:
+    (answer,) = halve.execute([x(8, options={"deadline_ms": "soon"})])
+    assert answer.error.message.startswith("parameter_invalid: deadline_ms must be a number")
+
+
+def spin() -> None:
+    """Work that never ends, and that takes every exception for a damaged picture."""
+    while True:
+        with contextlib.suppress(Exception):
+            sum(range(1000))
+
+
+@pytest.mark.parametrize("kind", ["halve", "network"])
+@pytest.mark.parametrize("gone", [False, True], ids=["over its time", "nobody waits"])
+def test_work_without_an_end_is_ended(
+    kind: str, gone: bool, request: pytest.FixtureRequest, serving: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = request.getfixturevalue(kind)
+    monkeypatch.setattr(serving, "WORK_SECONDS", 60 if gone else 0.2)
+    asked = InferenceRequest({"X": np.ones(1, np.float32), "input": np.ones((1, 3), np.float32)})
+    monkeypatch.setattr(model, "infer" if kind == "halve" else "run", lambda given: leave(asked, gone) or spin())
+    answers = model.execute([asked, asked])
+    assert "timeout expired" in answers[0].error.message
+    assert answers[1].error is not None
+    monkeypatch.undo()
+    asked.cancelled = False
+    assert model.execute([asked])[0].error is None
+
+
+def leave(request: InferenceRequest, gone: bool) -> None:
+    request.cancelled = gone
 
 
 @pytest.mark.parametrize("kind", ["halve", "network"])

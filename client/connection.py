@@ -1,0 +1,72 @@
+"""A connection to one Triton, whose calls are cut off only where Triton survives it.
+
+Before 2.57, Triton may crash or go deaf to all requests when a call is cancelled, or its gRPC deadline passes, in the
+moment of its answer (github.com/triton-inference-server/server, pull requests 7840 and 8078). Whoever waits for such a
+Triton turns away without a word: the call runs to its end, but a model that comes to it too late leaves it undone.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import grpc
+from tritonclient.grpc import InferResult
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+SURVIVES_FROM = (2, 57)
+LAST_RESORT_SECONDS = 60.0  # that a call may outlive its caller: longer than any model takes that does not hang
+
+
+class Connection(InferenceServerClient):  # type: ignore[misc]  # tritonclient has no types
+    """tritonclient's client, with another way to end a call.
+
+    answered_late: told the model of each answer that nobody waited for
+    """
+
+    def __init__(self, address: str, answered_late: Callable[[str], None], **options: Any) -> None:
+        super().__init__(address, **options)
+        self._answered_late = answered_late
+        self._survives = False  # until its version is known
+        self._left: set[asyncio.Future[InferResult]] = set()
+
+    @property
+    def left(self) -> int:
+        """How many calls run though nobody waits for them any more."""
+        return len(self._left)
+
+    async def meet(self, seconds: float) -> None:
+        """Read Triton's version; raises InferenceServerException."""
+        metadata = await self.get_server_metadata(client_timeout=seconds)
+        numbers = re.match(r"(\d+)\.(\d+)", metadata.version)
+        self._survives = numbers is not None and (int(numbers[1]), int(numbers[2])) >= SURVIVES_FROM
+
+    async def infer(
+        self, model_name: str, inputs: list[Any], *, client_timeout: float, parameters: Any = None, **others: Any
+    ) -> InferResult:
+        """Triton's answer within `client_timeout` seconds; raises InferenceServerException."""
+        if self._survives:
+            ask = super().infer(model_name, inputs, client_timeout=client_timeout, parameters=parameters, **others)
+            return await ask
+        late = {"deadline_ms": round((time.time() + client_timeout) * 1000)}  # preprocess/serving.py heeds it
+        ask = super().infer(
+            model_name, inputs, client_timeout=LAST_RESORT_SECONDS, parameters={**(parameters or {}), **late}, **others
+        )
+        call = asyncio.ensure_future(ask)
+        try:
+            await asyncio.wait((call,), timeout=client_timeout)
+        finally:
+            if not call.done():
+                self._left.add(call)
+                call.add_done_callback(partial(self._ended, model_name))
+        if not call.done():
+            raise InferenceServerException("no answer in time", status=str(grpc.StatusCode.DEADLINE_EXCEEDED))
+        return call.result()
+
+    def _ended(self, model: str, call: "asyncio.Future[InferResult]") -> None:
+        self._left.discard(call)
+        if not call.cancelled() and call.exception() is None:
+            self._answered_late(model)
