@@ -17,8 +17,11 @@ class Interrupted(BaseException):
 def interruptible(seconds: float, gone: Callable[[], bool]) -> Iterator[None]:
     """A block that ends with Interrupted after `seconds`, or soon after `gone()`, wherever its Python code then is.
 
-    For the main thread, as Python's signals are. A single call of a library that never returns is not ended.
+    Where no time is left it does not begin. For the main thread, as Python's signals are. A single call of a library
+    that never returns is not ended.
     """
+    if seconds <= 0:
+        raise Interrupted
     end = time.monotonic() + seconds
 
     def look(number: int, frame: FrameType | None) -> None:

@@ -58,11 +58,15 @@ class Config:
 
 @dataclass(frozen=True)
 class Request:
-    """One request: its input arrays, its Triton request parameters, and the names of the outputs it wants."""
+    """One request: its input arrays, its Triton request parameters, and the names of the outputs it wants.
+
+    seconds: until nobody waits for it
+    """
 
     inputs: Arrays
     parameters: Mapping[str, Any]
     wanted: frozenset[str]
+    seconds: float
 
 
 class PythonModel:
@@ -82,7 +86,7 @@ class PythonModel:
         if self.overfull.exists():
             return [_busy() for _ in requests]
         end = time.monotonic() + WORK_SECONDS  # of all together: what hangs is told by its silence
-        return [_respond(request, end, lambda: self.infer(_read(request))) for request in requests]  # noqa: B023
+        return [_respond(request, end, self.infer) for request in requests]
 
 
 class BatchModel:
@@ -108,7 +112,7 @@ class BatchModel:
             with interruptible(WORK_SECONDS, lambda: all(request.is_cancelled() for request in requests)):
                 rows = self.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
         except Interrupted:
-            return [_too_late() for _ in requests]
+            return [_late() for _ in requests]
         except Exception as error:
             return [_internal_error(error) for _ in requests]
         ends = np.cumsum([len(part) for part in parts])
@@ -124,43 +128,34 @@ def _busy() -> Any:
     return _error("busy: too many requests wait; try again", pb_utils.TritonError.UNAVAILABLE)
 
 
-def _too_late() -> Any:
-    # In Triton's own words for a request that waited too long, which the gateway knows.
-    return _error("Request timeout expired: the work took too long", pb_utils.TritonError.UNAVAILABLE)
-
-
-class _Late(Exception):
-    """Nobody waits for this request any more."""
+def _late() -> Any:
+    return _error("late: the request's time was over", pb_utils.TritonError.CANCELLED)
 
 
 def _read(request: Any) -> Request:
-    """Raises _Late where the request parameter `deadline_ms`, of Unix time, is over, and InputError where it is odd."""
+    """Of the request parameters, `deadline_ms` is in Unix time; raises InputError where it is odd."""
     parameters = json.loads(request.parameters() or "{}")
     deadline = parameters.pop("deadline_ms", math.inf)
     if not isinstance(deadline, int | float):
         raise InputError("parameter_invalid", "deadline_ms must be a number, milliseconds of Unix time")
-    if deadline < time.time() * 1000:
-        raise _Late
     return Request(
         inputs={tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
         parameters=parameters,
         wanted=frozenset(request.requested_output_names()),
+        seconds=deadline / 1000 - time.time(),
     )
 
 
-def _respond(request: Any, end: float, answer: Callable[[], Arrays]) -> Any:
+def _respond(request: Any, end: float, infer: Callable[[Request], Arrays]) -> Any:
+    """The answer; an error where it is not there at `end`, of time.monotonic(), or once nobody waits for it."""
     if request.is_cancelled():
         return _error("the caller has gone", pb_utils.TritonError.CANCELLED)
-    seconds = end - time.monotonic()
-    if seconds <= 0:
-        return _too_late()
     try:
-        with interruptible(seconds, request.is_cancelled):
-            return _response(answer())
+        asked = _read(request)
+        with interruptible(min(asked.seconds, end - time.monotonic()), request.is_cancelled):
+            return _response(infer(asked))
     except Interrupted:
-        return _too_late()
-    except _Late:
-        return _error("late: the request's deadline_ms was over", pb_utils.TritonError.CANCELLED)
+        return _late()
     except InputError as error:
         return _error(str(error), pb_utils.TritonError.INVALID_ARG)
     except Exception as error:

@@ -27,6 +27,11 @@ def test_work_ends_soon_after_nobody_waits_for_it() -> None:
     assert time.monotonic() - begun < 4 * LOOK_EVERY_SECONDS
 
 
+def test_work_without_any_time_does_not_begin() -> None:
+    with pytest.raises(Interrupted), interruptible(-1, lambda: False):
+        pytest.fail("it began")
+
+
 def test_work_that_is_awaited_goes_on_to_its_end() -> None:
     with interruptible(60, lambda: False):
         time.sleep(3 * LOOK_EVERY_SECONDS)

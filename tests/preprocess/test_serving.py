@@ -123,7 +123,7 @@ def test_a_request_whose_time_is_over_is_not_run(halve: Any) -> None:
     now = time.time() * 1000
     late, early = halve.execute([x(101, options={"deadline_ms": now - 1}), x(8, options={"deadline_ms": now + 5000})])
     assert (late.error.message, late.error.code) == (
-        "late: the request's deadline_ms was over",
+        "late: the request's time was over",
         TritonError.CANCELLED,
     )
     assert early.arrays()["Y"] == 4
@@ -151,11 +151,19 @@ def test_work_without_an_end_is_ended(
     asked = InferenceRequest({"X": np.ones(1, np.float32), "input": np.ones((1, 3), np.float32)})
     monkeypatch.setattr(model, "infer" if kind == "halve" else "run", lambda given: leave(asked, gone) or spin())
     answers = model.execute([asked, asked])
-    assert "timeout expired" in answers[0].error.message
+    assert answers[0].error.message == "late: the request's time was over"
     assert answers[1].error is not None
     monkeypatch.undo()
     asked.cancelled = False
     assert model.execute([asked])[0].error is None
+
+
+def test_work_is_ended_at_the_requests_own_deadline(halve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halve, "infer", lambda request: spin())
+    begun = time.monotonic()
+    (answer,) = halve.execute([x(4, options={"deadline_ms": time.time() * 1000 + 200})])
+    assert answer.error.message.startswith("late: ")
+    assert time.monotonic() - begun < 2
 
 
 def leave(request: InferenceRequest, gone: bool) -> None:
