@@ -23,6 +23,10 @@ Array = npt.NDArray[np.generic]
 SIDE = 24  # pixels
 TOLERANCE = 1e-3  # between two answers of one model, on numbers of about 1
 
+# For a slow model at work. Whatever came before a question is ended at its own deadline (preprocess/serving.py), 9 s
+# after the question at the latest; then come the step it is ended in, and the time until a question is asked.
+LONGEST_ANSWER_SECONDS = 16.0
+
 
 class Health(Enum):
     """What an answer says of its model."""
@@ -92,15 +96,36 @@ NEEDS = {
 
 
 class Canary:
-    """Asks all questions of one Triton, and holds later answers against the first ones."""
+    """Asks all questions of a Triton, and holds later answers against the first ones."""
 
     def __init__(self) -> None:
         self._known: dict[str, Array] = {"face_distance": np.array([np.sqrt(2)], np.float32)}
+        self._asked: dict[tuple[Connection, str], asyncio.Future[Health]] = {}
 
     async def ask(self, client: Connection, seconds: float) -> dict[str, Health]:
-        """The health of each model, after at most `seconds`."""
-        answers = await asyncio.gather(*(self._ask(client, model, seconds) for model in QUESTIONS))
-        return dict(zip(QUESTIONS, answers, strict=True))
+        """The health of each model, after at most `seconds`.
+
+        A question that a slow model has not come to by then keeps its place among the callers, so that it is answered
+        when all before it are, and is not asked anew.
+        """
+        asked = {model: self._question(client, model, seconds) for model in QUESTIONS}
+        await asyncio.wait(asked.values(), timeout=seconds)
+        return {model: answer.result() if answer.done() else Health.SILENT for model, answer in asked.items()}
+
+    async def forget(self, client: Connection) -> None:
+        """Wait for none of its answers any longer."""
+        waiting = [answer for (asked, _), answer in self._asked.items() if asked is client]
+        for answer in waiting:
+            answer.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    def _question(self, client: Connection, model: str, seconds: float) -> asyncio.Future[Health]:
+        key = client, model
+        if key not in self._asked:
+            patience = max(seconds, LONGEST_ANSWER_SECONDS) if QUESTIONS[model].slow else seconds
+            self._asked[key] = asyncio.ensure_future(self._ask(client, model, patience))
+            self._asked[key].add_done_callback(lambda _: self._asked.pop(key))
+        return self._asked[key]
 
     def embedding_size(self, network: Network) -> int | None:
         """How many numbers the embeddings of a network have, once it has answered."""

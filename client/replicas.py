@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import grpc
 from tritonclient.utils import InferenceServerException
 
-from .canary import NEEDS, QUESTIONS, Canary, Health, Question
+from .canary import LONGEST_ANSWER_SECONDS, NEEDS, QUESTIONS, Canary, Health, Question
 from .connection import Connection
 from .contract import MODELS
 from .faces import Network
@@ -41,7 +41,6 @@ CANARY_SECONDS = 2.0
 PROBE_SECONDS = 1.5
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
-LONGEST_ANSWER_SECONDS = 25.0  # of a detector on the worst picture, on a busy machine; silent for longer, it hangs
 
 
 class Replica:
@@ -89,6 +88,7 @@ class Replica:
         self._watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._watching
+        await self._canary.forget(self.client)
         await self.client.close()
 
     async def _watch(self) -> None:

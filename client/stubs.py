@@ -2,7 +2,8 @@
 
 Triton 2.51 takes a model for ready whose Python process died or hangs. Whoever is stopped or waits for a lock gains no
 processor time; whoever works does, however slowly. So a model hangs when requests wait before it and its process
-neither answers any nor works. One that works and never comes to an end is left to the canary.
+neither answers any nor works. One that works hangs when it has answered none, not even with a failure, for longer than
+it is let work (preprocess/serving.py).
 
 Its own bound for what waits (`default_queue_policy`) costs half a second now and then: with one it does not wake up for
 a request that comes while the model is at work. So a file of the model's name tells the model to refuse what waits.
@@ -13,16 +14,20 @@ import http.client
 import re
 import urllib.request
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.embedded import EmbeddedTriton
 
 HUNG_LOOKS = 4  # in a row, two a second, without answer or work
+ENDLESS_LOOKS = 28  # without an answer: 9 s of work, and the longest step that Python cannot interrupt
 GONE_LOOKS = 2  # a list of processes that is read while one comes or goes may lack another
 MOST_WAITING = 256  # before one model: as many as two cores answer in a deadline
 RESTING_TICKS = 1  # hundredths of a second that a waiting process may use between two looks
-METRIC = re.compile(r'nv_inference_(pending_request|exec)_count\{[^}]*model="([^"]+)"[^}]*\} (\S+)')
+METRIC = re.compile(
+    r'nv_inference_(pending_request_count|exec_count|request_failure)\{[^}]*model="([^"]+)"[^}]*\} (\S+)'
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Stubs:
         self._triton = triton
         self._last: dict[str, Work] = {}
         self._idle: Counter[str] = Counter()
+        self._silent: Counter[str] = Counter()
         self._gone: Counter[str] = Counter()
 
     def look(self) -> str | None:
@@ -52,20 +58,35 @@ class Stubs:
 
     def judge(self, now: dict[str, Work]) -> str | None:
         """What is wrong with a model, from what was seen of each."""
-        idle = {model for model, work in now.items() if model in self._last and _idle(self._last[model], work)}
-        self._idle = Counter({model: self._idle[model] + 1 for model in idle})
-        self._gone = Counter({model: self._gone[model] + 1 for model in self._last.keys() - now.keys()})
-        self._last |= now
-        for wrong, seen, looks in (("hangs", self._idle, HUNG_LOOKS), ("has died", self._gone, GONE_LOOKS)):
+        before = self._last
+        silent = {model for model, work in now.items() if model in before and _silent(before[model], work)}
+        idle = {model for model in silent if _resting(before[model], now[model])}
+        self._silent = _counted(self._silent, silent)
+        self._idle = _counted(self._idle, idle)
+        self._gone = _counted(self._gone, before.keys() - now.keys())
+        self._last = before | now
+        for wrong, seen, looks in (
+            ("hangs", self._idle, HUNG_LOOKS),
+            ("works without an end", self._silent, ENDLESS_LOOKS),
+            ("has died", self._gone, GONE_LOOKS),
+        ):
             for model, times in seen.items():
                 if times >= looks:
                     return f"{model} {wrong}"
         return None
 
 
-def _idle(before: Work, now: Work) -> bool:
-    resting = 0 <= now.ticks - before.ticks <= RESTING_TICKS
-    return now.waiting > 0 and now.answered == before.answered and resting
+def _counted(times: Counter[str], seen: Set[str]) -> Counter[str]:
+    """In how many looks without a break a model was seen so."""
+    return Counter({model: times[model] + 1 for model in seen})
+
+
+def _silent(before: Work, now: Work) -> bool:
+    return now.waiting > 0 and now.answered == before.answered
+
+
+def _resting(before: Work, now: Work) -> bool:
+    return 0 <= now.ticks - before.ticks <= RESTING_TICKS
 
 
 def _bound(refuse: Path, waiting: int) -> None:
@@ -87,7 +108,11 @@ def _work(triton: EmbeddedTriton) -> dict[str, Work]:
         for kind, model, number in METRIC.findall(answer.read().decode()):
             numbers[kind, model] += int(float(number))
     return {
-        model: Work(ticks, numbers["exec", model], numbers["pending_request", model])
+        model: Work(
+            ticks,
+            answered=numbers["exec_count", model] + numbers["request_failure", model],
+            waiting=numbers["pending_request_count", model],
+        )
         for model, ticks in _ticks(triton.process.pid).items()
     }
 

@@ -24,7 +24,7 @@ from preprocess.interruption import Interrupted, interruptible
 
 Arrays = dict[str, NDArray[Any]]
 
-WORK_SECONDS = float(os.environ.get("FACE_DEADLINE_SECONDS") or 9)  # after these no caller of the gateway waits
+WORK_SECONDS = 9.0  # of one call of Triton's; client/stubs.py takes a model for hung that is silent for longer
 
 log = logging.getLogger("face")
 

@@ -8,7 +8,7 @@ import time
 import grpc
 import pytest
 
-from client import replicas
+from client import canary, replicas
 from client.errors import Busy, ServiceError
 from client.replicas import Replicas, addresses_of
 from client.triton import Triton, images
@@ -293,7 +293,8 @@ def test_a_model_that_calls_itself_ready_but_gives_no_answer_is_a_replica_that_i
 def quick_questions(monkeypatch):
     monkeypatch.setattr(replicas, "CANARY_EVERY_SECONDS", 0.1)
     monkeypatch.setattr(replicas, "CANARY_SECONDS", 0.3)
-    monkeypatch.setattr(replicas, "LONGEST_ANSWER_SECONDS", 2.0)
+    for module in (canary, replicas):
+        monkeypatch.setattr(module, "LONGEST_ANSWER_SECONDS", 2.0)
 
 
 def detect(triton, seconds=10):
@@ -310,6 +311,23 @@ def test_a_detector_at_work_on_a_large_photo_is_not_taken_for_dead(fake, quick_q
             assert triton.ready()
             await asyncio.sleep(0.05)
         assert len((await asked)["BOXES"]) == 1
+
+    with_triton(fake.url, main)
+
+
+def test_a_detector_that_needs_every_callers_whole_time_is_not_taken_for_dead(fake, quick_questions):
+    """It answers none of them; the question keeps its place among them and is answered in its turn."""
+
+    async def main(triton):
+        fake.script("face_detect", sleeps(30))
+        fake.queue["face_detect"] = 1.2  # until those before the question have had their time
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            asked = [asyncio.ensure_future(detect(triton, 1.0)) for _ in range(3)]
+            while not all(one.done() for one in asked):
+                assert triton.ready()
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*asked, return_exceptions=True)
 
     with_triton(fake.url, main)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from client.embedded import EmbeddedTriton, Ports
-from client.stubs import GONE_LOOKS, HUNG_LOOKS, METRIC, Stubs, Work
+from client.stubs import ENDLESS_LOOKS, GONE_LOOKS, HUNG_LOOKS, METRIC, Stubs, Work
 
 
 def found(*seen: Work) -> str | None:
@@ -25,6 +25,17 @@ def test_a_model_nobody_waits_for_may_rest() -> None:
 
 def test_a_model_that_works_long_on_one_request_does_not_hang() -> None:
     assert found(*[Work(70 + 2 * look, 3, waiting=40) for look in range(20)]) is None
+
+
+def test_a_model_that_works_for_longer_than_it_is_let_work_on_one_request_works_without_an_end() -> None:
+    looks = [Work(70 + 50 * look, 3, waiting=1) for look in range(ENDLESS_LOOKS + 1)]
+    assert found(*looks[:-1]) is None
+    assert found(*looks) == "face_detect works without an end"
+
+
+def test_a_model_that_is_let_work_to_the_last_moment_on_every_request_is_left_alone() -> None:
+    """Nine seconds and the longest step in which Python cannot interrupt it, request after request, others waiting."""
+    assert found(*[Work(70 + 50 * look, look // (ENDLESS_LOOKS - 2), waiting=40) for look in range(200)]) is None
 
 
 def test_a_model_that_answers_with_little_work_does_not_hang() -> None:
@@ -54,5 +65,7 @@ def test_a_triton_that_does_not_run_has_no_model_that_hangs() -> None:
 
 @pytest.mark.parametrize("gpu", ["", 'gpu_uuid="GPU-1",'], ids=["cpu", "gpu"])
 def test_the_metrics_of_triton_are_read(gpu: str) -> None:
-    line = f'nv_inference_exec_count{{{gpu}model="face_detect",version="1"}} 12\n'
-    assert METRIC.findall(line) == [("exec", "face_detect", "12")]
+    lines = f"""nv_inference_exec_count{{{gpu}model="face_detect",version="1"}} 12
+nv_inference_request_failure{{model="face_detect",reason="OTHER",version="1"}} 3
+"""
+    assert METRIC.findall(lines) == [("exec_count", "face_detect", "12"), ("request_failure", "face_detect", "3")]

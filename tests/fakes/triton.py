@@ -142,6 +142,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.embedding_ids: dict[str, str] = {}  # by network, instead of its name and -fake
         self.ill: set[str] = set()  # models that call themselves ready but fail the canary's question
         self.silent: set[str] = set()  # and those that leave it unanswered
+        self.queue: dict[str, float] = {}  # seconds that the question waits for its turn before a model
         self.port = port
         self._scripts: dict[str, Script] = dict(DEFAULTS)
         self._loop = asyncio.new_event_loop()
@@ -165,6 +166,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.ill.clear()
         self.embedding_ids.clear()
         self.silent.clear()
+        self.queue.clear()
 
     def __enter__(self) -> "FakeTriton":
         self._thread.start()
@@ -225,6 +227,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
                 await context.abort(grpc.StatusCode.INTERNAL, "Stub process is not healthy.")
             if call.model in self.silent:
                 await asyncio.sleep(30)
+            await asyncio.sleep(self.queue.get(call.model, 0))
             return _write(call, DEFAULTS[call.model](call))
         self.calls.append(call)
         try:
