@@ -17,15 +17,15 @@ Edges = NDArray[np.float64]
 Number = TypeVar("Number", np.int32, np.float32)
 
 SLIVER = 1e-3  # of a pixel: OpenCV leaves thinner parts out
-PAYS_FROM, PAYS_ABOVE = 15, 60_000  # pixels a cell, pixels in all: from here on look-ups beat OpenCV's sums
-ROWS = 16  # of a resized picture at a time: their numbers stay in the processor's cache
+PAYS_FROM, PAYS_ABOVE = 10, 20_000  # pixels a cell, pixels in all: from here on look-ups beat OpenCV's sums
+AT_ONCE = 9000  # pixels of a resized picture: few calls for a small one, and what is in hand stays in the cache
 
 
 class Picture:
     """uint8[height, width, 3] and the integral of it, which is made when it is first asked for."""
 
     def __init__(self, image: Image) -> None:
-        self.image = image
+        self.image = np.ascontiguousarray(image)  # `preprocess.patches` counts on it
         self._making = Lock()
         self._sums: Integral | None = None
 
@@ -52,10 +52,15 @@ def resize(picture: Picture, height: int, width: int) -> Image:
     rows, row = _edges(image.shape[0], height)
     columns, column = _edges(image.shape[1], width)
     found = np.empty((height, width, 3), np.uint8)
-    for start in range(0, height, ROWS):
-        part = row[start : start + ROWS]
+    step = -(-AT_ONCE // width)
+    for start in range(0, height, step):
+        part = row[start : start + step]
         gaps = totals(picture.sums, rows[part[0] : part[-1] + 2], columns).reshape(part[-1] + 1 - part[0], -1, 3)
-        found[start : start + ROWS] = np.rint(gaps[part - part[0]][:, column] / cells)
+        if len(gaps) > len(part):  # slivers between the rows
+            gaps = gaps.take(part - part[0], axis=0)
+        if gaps.shape[1] > width:
+            gaps = gaps.take(column, axis=1)
+        found[start : start + step] = np.rint(gaps / cells)
     return found
 
 
@@ -73,7 +78,7 @@ def totals(sums: Integral, rows: Edges, columns: Edges) -> NDArray[np.float32]:
     grid = (*corner.shape[:-1], -1)
 
     def look_up(step: int) -> NDArray[np.int32]:
-        return flat.take(corner + step, axis=0).reshape(grid)
+        return flat[step:].take(corner, axis=0).reshape(grid)
 
     at, to_right, to_below = look_up(0), look_up(1), look_up(width + 1)
     to_right -= at  # the pixel columns that the edges cut, from the top down to them

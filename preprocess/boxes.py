@@ -10,6 +10,8 @@ Boxes = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 PAIRS_AT_ONCE = 1 << 20  # of boxes to compare: bounds memory, about 40 MB
+FEW = 40  # boxes: comparing all pairs is quicker than choosing which
+PAIRS = np.stack(np.tril_indices(FEW, -1))  # of few boxes: those of the first n come first
 
 
 def nms(boxes: Boxes, scores: NDArray[np.floating[Any]], threshold: float, over_smaller: bool = False) -> Indices:
@@ -74,7 +76,9 @@ def _near(boxes: Boxes, threshold: float) -> Iterator[tuple[Indices, Indices]]:
     Boxes that share more than that part of their union share more than that part of each one's width. So of two
     boxes, the one further right must begin before that much of the other is left. The same holds from top to bottom.
     """
-    if len(boxes) < 2:
+    if len(boxes) <= FEW:
+        first, second = PAIRS[:, : len(boxes) * (len(boxes) - 1) // 2]
+        yield first, second
         return
     axis = int(np.argmax(np.ptp(boxes[:, :2], axis=0)))
     order = np.argsort(boxes[:, axis], kind="stable")

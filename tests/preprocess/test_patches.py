@@ -52,6 +52,13 @@ def test_a_patch_is_what_opencv_makes_of_the_padded_box(picture: Picture, boxes:
         np.testing.assert_allclose(patch, padded(box, size), atol=0.02)
 
 
+def test_a_mirrored_picture_is_cut_as_a_copy_of_it_is() -> None:
+    mirrored = IMAGE[:, ::-1]
+    boxes = np.array([[5.0, 7, 90, 92], [-10, -12, 40, 38], [300, 190, 350, 240]])
+    found = product(patches.cut(Picture(mirrored), boxes, 24))
+    np.testing.assert_array_equal(found, product(patches.cut(Picture(mirrored.copy()), boxes, 24)))
+
+
 def test_a_box_outside_the_picture_is_black(picture: Picture) -> None:
     found = product(patches.cut(picture, np.array([[400.0, 10, 430, 40], [10, -90, 40, -60]]), 24))
     assert (found == 0).all()
@@ -69,7 +76,13 @@ def test_batches_hold_every_box_once_and_like_sides_together() -> None:
     assert sorted(np.concatenate(parts)) == list(range(101))
     assert len(parts) % 2 == 0
     assert max(len(part) for part in parts) * 24**2 <= patches.PIXELS_AT_ONCE
-    assert all(side[a].max() <= side[b].min() for a, b in pairwise(parts))
+    assert all(side[a].min() >= side[b].max() for a, b in pairwise(parts))
+
+
+def test_each_worker_is_given_two_batches_of_few_boxes() -> None:
+    boxes = np.tile([1.0, 1, 30, 30], (6, 1))
+    assert [len(part) for part in patches.batches(boxes, 48, workers=2)] == [2, 2, 1, 1]
+    assert [len(part) for part in patches.batches(boxes[:5], 48, workers=1)] == [5]
 
 
 def test_one_box_is_one_batch() -> None:
