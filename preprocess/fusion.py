@@ -5,8 +5,9 @@ that is no multiple of 16. So channels are filled up with zeros, and a PReLU of 
 
     prelu(x) = a x + (1 - a) relu(x)
 
-The first network, whose first layer is its largest, pools before it bends. Softmax, scaling to (x - 127.5) / 128 and
-what turns a picture into a network's input are part of the first and last operations.
+Where every slope is below 1 the layer computes y = (1 - a) x instead, and one operation less is left:
+a / (1 - a) y + relu(y). The first network, whose first layer is its largest, pools before it bends. Softmax, scaling
+to (x - 127.5) / 128 and what turns a picture into a network's input are part of the first and last operations.
 """
 
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 Weights = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
-COLOURS, BLOCK = 3, 16  # channels: of a picture, and of ONNX Runtime's layout
+BLOCK = 16  # channels of ONNX Runtime's layout; a convolution of fewer reads the plain layout and multiplies no zeros
+STEEP = 0.99  # slopes from here on are not divided by 1 - a
 MEAN, SCALE = 127.5, 0.0078125  # the networks were trained on (x - 127.5) / 128
 OPSET, IR_VERSION = 13, 8
 
@@ -49,10 +52,10 @@ def over_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
     first.weight = first.weight.transpose(0, 2, 3, 1).reshape(out, 1, height, width * channels)
     graph = _Graph()
     pixels = graph.add("Cast", "input", to=TensorProto.FLOAT)
-    tensor, sign = _pooled_first(graph, pixels, _scaled(first), strides=[1, channels])
-    others[0].weight = _filled(others[0].weight, axis=1, least=len(sign)) * sign[:, None, None]
-    for layer in others:
-        tensor = _convolved(graph, tensor, layer)
+    tensor, order = _pooled_first(graph, pixels, _scaled(first), strides=[1, channels])
+    others[0].weight = others[0].weight[:, order]
+    for place, layer in enumerate(others):
+        tensor = _convolved(graph, tensor, layer, filled=place > 0)
     graph.convolution(tensor, _filled(head.weight, axis=1), head.bias, name="output")
     return graph.model({"input": (TensorProto.UINT8, ["n", 1, "h", "w"])})
 
@@ -72,17 +75,23 @@ def over_patches(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
     tall = graph.reshape(graph.add("Transpose", tall, perm=[0, 3, 1, 2]), 0, 3 * size, -1)
     patch = graph.add("MatMul", tall, graph.add("Transpose", "columns", perm=[0, 2, 1]))
     tensor = graph.reshape(patch, 0, 3, size, size)
-    for layer in chain:
-        tensor = _convolved(graph, tensor, layer) if layer.weight.ndim == 4 else _dense(graph, tensor, layer)
+    for place, layer in enumerate(chain):
+        convolved = layer.weight.ndim == 4
+        tensor = _convolved(graph, tensor, layer, place > 0) if convolved else _dense(graph, tensor, layer)
     graph.add("Gemm", tensor, head.weight, head.bias, transB=1, name="output")
     shapes: dict[str, list[int | str]] = {"cut": ["n", "p", "r"], "rows": ["n", size, "p"], "columns": ["n", size, "q"]}
     return graph.model({name: (TensorProto.FLOAT, shape) for name, shape in shapes.items()})
 
 
-def _convolved(graph: "_Graph", tensor: str, layer: Layer) -> str:
-    weight = layer.weight if layer.weight.shape[1] == COLOURS else _filled(layer.weight, axis=1)
-    tensor = graph.convolution(tensor, _filled(weight), _filled(layer.bias))
-    tensor = graph.prelu(tensor, _filled(layer.slope))
+def _convolved(graph: "_Graph", tensor: str, layer: Layer, filled: bool) -> str:
+    """filled: the tensor's channels are."""
+    weight = _filled(layer.weight, axis=1) if filled else layer.weight
+    if layer.slope.max() < STEEP:
+        rise = 1 - layer.slope
+        tensor = graph.convolution(tensor, _filled(weight * rise[:, None, None, None]), _filled(layer.bias * rise))
+        tensor = graph.add("Add", graph.add("Relu", tensor), graph.scaled(tensor, _filled(layer.slope / rise)))
+    else:
+        tensor = graph.prelu(graph.convolution(tensor, _filled(weight), _filled(layer.bias)), _filled(layer.slope))
     return graph.pool(tensor, layer.pool) if layer.pool else tensor
 
 
@@ -91,27 +100,21 @@ def _dense(graph: "_Graph", tensor: str, layer: Layer) -> str:
     return graph.add("PRelu", tensor, layer.slope)
 
 
-def _pooled_first(graph: "_Graph", tensor: str, layer: Layer, strides: list[int]) -> tuple[str, Weights]:
-    """Convolution, pooling and only then PReLU, over a quarter of the pixels; and the sign each channel has.
+def _pooled_first(graph: "_Graph", tensor: str, layer: Layer, strides: list[int]) -> tuple[str, Indices]:
+    """Convolution, pooling and only then PReLU, over a quarter of the pixels; and where each channel comes from.
 
-    With p for the window's greatest x, a channel of slope a is
-        a < 0        p + relu(q - p), where q, the greatest a x, is one more channel of the convolution
-        0 <= a <= 1  a p + relu((1 - a) p)
-        a > 1        p - relu((1 - a) p), which comes with its sign turned, as Add is all there is
+    A PReLU of slope a >= 0 rises, so that it may follow the pooling. One of slope a < 0 is max(x, a x): its greatest
+    value in a window is the greater of p, the greatest x, and q, the greatest a x, one more channel of the convolution.
     """
-    falling = np.flatnonzero(layer.slope < 0)
+    falling, rising = np.flatnonzero(layer.slope < 0), np.flatnonzero(layer.slope >= 0)
+    order = np.concatenate([falling, rising])
     scaled = layer.slope[falling]
-    weight = _filled(np.concatenate([layer.weight, layer.weight[falling] * scaled[:, None, None, None]]))
-    bias = _filled(np.concatenate([layer.bias, layer.bias[falling] * scaled]))
-    pooled = graph.pool(graph.convolution(tensor, weight, bias, strides=strides), layer.pool)
-
-    channels, count = len(bias), len(layer.slope)
-    slope = np.pad(layer.slope, (0, channels - count))
-    bent = np.diag(np.where(slope < 0, -1, 1 - slope))
-    bent[falling, count + np.arange(len(falling))] = 1
-    relu = graph.add("Relu", graph.convolution(pooled, bent[..., None, None]))
-    linear = graph.scaled(pooled, np.where(slope < 0, 1, np.where(slope > 1, -1, slope)))
-    return graph.add("Add", linear, relu), np.where(slope > 1, -1, 1)
+    weight = np.concatenate([layer.weight[order], layer.weight[falling] * scaled[:, None, None, None]])
+    bias = np.concatenate([layer.bias[order], layer.bias[falling] * scaled])
+    pooled = graph.pool(graph.convolution(tensor, _filled(weight), _filled(bias), strides=strides), layer.pool)
+    p, monotone, q = graph.split(pooled, len(falling), len(rising), len(falling))
+    bent = graph.add("PRelu", monotone, layer.slope[rising].reshape(-1, 1, 1))
+    return graph.add("Concat", graph.add("Max", p, q), bent, axis=1), order
 
 
 class _Graph:
@@ -140,6 +143,14 @@ class _Graph:
     def pool(self, tensor: str, side: int) -> str:
         return self.add("MaxPool", tensor, kernel_shape=[side, side], strides=[2, 2], ceil_mode=1)
 
+    def split(self, tensor: str, *counts: int) -> list[str]:
+        """Parts of so many channels, from the first on."""
+        ends = np.cumsum([0, *counts])
+        return [
+            self.add("Slice", tensor, ends[at : at + 1], ends[at + 1 : at + 2], np.array([1]))
+            for at in range(len(counts))
+        ]
+
     def reshape(self, tensor: str, *shape: int) -> str:
         return self.add("Reshape", tensor, np.array(shape, np.int64))
 
@@ -164,9 +175,9 @@ def _scaled(layer: Layer) -> Layer:
     return Layer(weight, layer.bias - MEAN * weight.sum(axis=(1, 2, 3)), layer.slope, layer.pool)
 
 
-def _filled(array: Weights, axis: int = 0, least: int = 0) -> Weights:
+def _filled(array: Weights, axis: int = 0) -> Weights:
     """With zeros up to the next multiple of BLOCK channels."""
-    missing = max(-array.shape[axis] % BLOCK, least - array.shape[axis])
+    missing = -array.shape[axis] % BLOCK
     return np.pad(array, [(0, missing if at == axis else 0) for at in range(array.ndim)])
 
 

@@ -97,6 +97,7 @@ def probable(numbers: np.ndarray) -> np.ndarray:
         pytest.param((-1, 0), 0, id="falling"),
         pytest.param((1, 2), 0, id="steep"),
         pytest.param((-1, 0), 14, id="more falling channels than a block has room for"),
+        pytest.param((-1.3, 1.3), 20, id="more channels than a block"),
     ],
 )
 @pytest.mark.parametrize("size", [(60, 47), (12, 12), (11, 30)], ids=str)
