@@ -34,12 +34,9 @@ class Patches:
 
 
 def batches(boxes: Boxes, size: int, workers: int) -> list[Indices]:
-    """Shares boxes out in batches of like sides, as many for each worker; the largest, which take longest, first.
-
-    Workers take at least two each where they can: what was long in the first round is made up for in the second.
-    """
+    """Shares boxes out in batches of like sides, as many for each worker; the largest, which take longest, first."""
     order = np.argsort(boxes[:, 0] - boxes[:, 2], kind="stable")
-    rounds = max(-(-len(order) * size**2 // (PIXELS_AT_ONCE * workers)), min(workers, 2))
+    rounds = -(-len(order) * size**2 // (PIXELS_AT_ONCE * workers))
     return np.array_split(order, min(rounds * workers, len(order)))
 
 

@@ -79,11 +79,5 @@ def test_batches_hold_every_box_once_and_like_sides_together() -> None:
     assert all(side[a].min() >= side[b].max() for a, b in pairwise(parts))
 
 
-def test_each_worker_is_given_two_batches_of_few_boxes() -> None:
-    boxes = np.tile([1.0, 1, 30, 30], (6, 1))
-    assert [len(part) for part in patches.batches(boxes, 48, workers=2)] == [2, 2, 1, 1]
-    assert [len(part) for part in patches.batches(boxes[:5], 48, workers=1)] == [5]
-
-
 def test_one_box_is_one_batch() -> None:
     assert [part.tolist() for part in patches.batches(np.array([[1.0, 1, 9, 9]]), 48, workers=4)] == [[0]]
