@@ -6,6 +6,7 @@ An engine is a function from a batch to a batch. The heavy imports wait until an
 import ctypes
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ Array = NDArray[np.float32]
 Engine = Callable[[Array], Array]
 """float32[n, ...] -> float32[n, d], one row an item; n may differ from call to call."""
 
+PRECISIONS = ("float32", "float16", "int8")
 PORTION = 2  # faces: FaceNet takes as long for each of two as for each of 32, and 4 % longer for one
 
 
@@ -26,19 +28,33 @@ def cores() -> int:
     return int(os.environ.get("FACE_CORES") or len(os.sched_getaffinity(0)))
 
 
-def load_embedder(engine: str, directory: Path, threads: int, gpu: int | None = None) -> Engine:
+def weights_file(precision: str) -> str:
+    """The file of a network's ONNX form in a precision."""
+    return "model.onnx" if precision == "float32" else f"model.{precision}.onnx"
+
+
+def load_embedder(
+    engine: str, directory: Path, threads: int, gpu: int | None = None, precision: str = "float32"
+) -> Engine:
     """The embedding network whose weights lie in `directory`, run by `engine` on `threads` threads or on a GPU.
 
     gpu: CUDA's number of it; the CPU never steps in for a GPU that cannot be used.
+    precision: float32, or with onnxruntime also float16 or, on the CPU, int8; input and output are float32 in each.
 
     Raises:
-        ValueError: there is no such engine, or not on a GPU.
+        ValueError: there is no such engine or precision, or not on a GPU.
         FileNotFoundError: the engine's weights are not prepared.
     """
     loaders: dict[str, Callable[[Path, int, int | None], Engine]]
-    loaders = {"onnxruntime": _onnxruntime, "tensorflow": _tensorflow, "mxnet": _mxnet}
+    loaders = {"onnxruntime": partial(_onnxruntime, precision), "tensorflow": _tensorflow, "mxnet": _mxnet}
     if engine not in loaders:
         raise ValueError(f"ENGINE is {engine!r}; it must be one of {', '.join(loaders)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"PRECISION is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+    if precision != "float32" and engine != "onnxruntime":
+        raise ValueError(f"{engine} computes in float32, not in {precision}; choose the engine onnxruntime")
+    if precision == "int8" and gpu is not None:
+        raise ValueError(f"int8 is for CPUs, not for GPU {gpu}; prepare float16 or float32, or hide the GPU")
     return loaders[engine](directory, threads, gpu)
 
 
@@ -79,13 +95,13 @@ def unit(embeddings: Array) -> Array:
     return np.asarray(embeddings / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
 
-def _onnxruntime(directory: Path, threads: int, gpu: int | None) -> Engine:
+def _onnxruntime(precision: str, directory: Path, threads: int, gpu: int | None) -> Engine:
     """Few faces go through one run on all threads; many are shared out, a thread taking a portion at a time.
 
     Threads that share a run wait for each other after every layer: FaceNet takes 12 % less of the cores without. Small
     portions keep both busy when another process takes a core for a moment, and bound the memory.
     """
-    path = directory / "model.onnx"
+    path = directory / weights_file(precision)
     if gpu is not None:
         return _on_gpu(path, gpu)
     together, apart = onnx_session(path, threads), onnx_session(path, 1)

@@ -51,10 +51,11 @@ def parameters(model: str, entries: dict[str, Entry]) -> dict[str, str]:
     for network, models in (("facenet", FACENET_MODELS), ("arcface", ARCFACE_MODELS)):
         entry = entries.get(network)
         if entry and model in models:
-            added["EMBEDDING_ID"] = f"{network}-{entry.weights_sha256[:12]}-{entry.preprocessing}"
+            added["EMBEDDING_ID"] = entry.embedding_id(network)
             added["WEIGHTS_SHA256"] = entry.weights_sha256
             added["WEIGHTS_SOURCE"] = entry.source
             added["PREPROCESSING"] = entry.preprocessing
+            added["PRECISION"] = entry.precision
         if entry and model == network:
             added["ENGINE"] = entry.engine
     if (entry := entries.get("facenet")) and model in ("facenet_preprocess", "face_crops"):

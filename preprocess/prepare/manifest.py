@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.engines import weights_file
 from preprocess.prepare import storage
 
 FORM = 3
@@ -36,12 +37,34 @@ class Entry:
     """How many numbers it gives for a face; 0 for a detector."""
     largest_difference: float
     """Between the native engine and ONNX, on unit vectors (for a detector: on outputs)."""
+    precision: str = "float32"
+    """That of the form which is served; the float32 network's file stays beside it."""
+    mean_cosine: float = 1.0
+    """Between the served form's embeddings and the float32 network's, over faces that did not calibrate it."""
+    worst_cosine: float = 1.0
 
     @property
     def weights_sha256(self) -> str:
         """The source file's SHA-256; of several files, that of their hashes, one a line, by file name."""
         hashes = [self.sources[name] for name in sorted(self.sources)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    def embedding_id(self, network: str) -> str:
+        """What tells its embeddings from all that must not be compared with them."""
+        name = f"{network}-{self.weights_sha256[:12]}-{self.preprocessing}"
+        if self.precision == "float32":
+            return name
+        return f"{name}-{self.precision}-{self.files[f'{network}/1/{weights_file(self.precision)}'][:12]}"
+
+    def in_float32(self) -> "Entry":
+        """The same network without the form in another precision."""
+        form = f"/{weights_file(self.precision)}"
+        files = {
+            file: digest
+            for file, digest in self.files.items()
+            if self.precision == "float32" or not file.endswith(form)
+        }
+        return dataclasses.replace(self, precision="float32", files=files, mean_cosine=1.0, worst_cosine=1.0)
 
     def intact(self, repository: Path) -> bool:
         """Tells whether every file it wrote is there, unchanged."""
@@ -56,7 +79,11 @@ def read(repository: Path) -> dict[str, Entry]:
     fields = [field.name for field in dataclasses.fields(Entry)]
     try:
         networks = json.loads((repository / "manifest.json").read_text())["networks"]
-        return {name: Entry(**{key: networks[name][key] for key in fields}) for name in NETWORKS if name in networks}
+        return {
+            name: Entry(**{key: networks[name][key] for key in fields if key in networks[name]})
+            for name in NETWORKS
+            if name in networks
+        }
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.prepare import configs, manifest, networks, storage
+from preprocess.prepare import configs, manifest, networks, precision, storage
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.manifest import Entry
 from preprocess.prepare.networks import Prepared, Source
@@ -30,6 +30,9 @@ class Wanted:
     source: Source | None = None
     engine: str | None = None
     preprocessing: str | None = None
+    precision: str | None = None
+    photos: Path | None = None
+    """The folder that int8 is calibrated with."""
 
 
 def prepare(repository: Path, wanted: dict[str, Wanted], say: Callable[[str], None]) -> None:
@@ -44,18 +47,38 @@ def prepare(repository: Path, wanted: dict[str, Wanted], say: Callable[[str], No
             _copy_definitions(repository)
         before = manifest.read(repository)
         entries = dict(before)
-        for name in manifest.NETWORKS:
-            wish = wanted.get(name, Wanted())
-            entry, line = _complete(repository, name, before.get(name), wish)
-            entries[name] = dataclasses.replace(
-                entry, engine=wish.engine or entry.engine, preprocessing=wish.preprocessing or entry.preprocessing
-            )
+
+        def record(name: str, entry: Entry) -> None:
+            old, entries[name] = entries.get(name, entry), entry
             manifest.write(repository, entries)
             configs.write(repository, entries)
-            if old := before.get(name):
-                for file in set(old.files) - set(entry.files):  # such as a landmark network given up
-                    (repository / file).unlink(missing_ok=True)
+            for file in set(old.files) - set(entry.files):  # such as a landmark network given up
+                (repository / file).unlink(missing_ok=True)
+
+        # Those whose precision changes come last: calibration needs the detector.
+        for name in sorted(manifest.NETWORKS, key=lambda name: _converts(wanted.get(name, Wanted()))):
+            wish, old = wanted.get(name, Wanted()), before.get(name)
+            kept = old.in_float32() if old and wish.precision else old
+            entry, line = _complete(repository, name, kept, wish)
+            entry = dataclasses.replace(
+                entry, engine=wish.engine or entry.engine, preprocessing=wish.preprocessing or entry.preprocessing
+            )
+            precision.check(name, entry, wish.precision, kept)
+            if not _converts(wish) or entry != kept:
+                record(name, entry)
+            if wish.precision and _converts(wish):
+                entry, done = precision.make(repository, name, entry, wish.precision, wish.photos)
+                record(name, entry)
+                line += f", {done}"
+                if remark := precision.caution(wish.precision):
+                    say(f"{name}: {remark}")
+            elif entry.precision != "float32" or (old and old.precision != "float32"):
+                line += f", now in {entry.precision}"
             say(f"{name}: {line}")
+
+
+def _converts(wish: Wanted) -> bool:
+    return wish.precision not in (None, "float32")
 
 
 def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted) -> tuple[Entry, str]:
@@ -65,6 +88,12 @@ def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted) ->
         if entry.intact(repository):
             _check_engine(name, entry.source, entry.engines, wish)
             return entry, f"already prepared from {entry.source}"
+        if source is None and entry.precision != "float32":
+            photos = " --calibrate-with FOLDER" if entry.precision == "int8" else ""
+            raise PreparationError(
+                f"{name} was prepared in {entry.precision} and its files have changed since; prepare it again "
+                f"(prepare-models {name} --precision {entry.precision}{photos}), or with float32 in its place"
+            )
         if source is None and entry.sources != DEFAULTS[name]().hashes:
             option = f"--mtcnn {entry.source}" if name == "mtcnn" else f"{name} --from .../{entry.source}"
             raise PreparationError(
@@ -73,6 +102,7 @@ def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted) ->
             )
     if source is None and repository != HOME:
         home = manifest.read(HOME).get(name)
+        home = home.in_float32() if home and wish.precision else home
         if home and home.intact(HOME):
             _check_engine(name, home.source, home.engines, wish)
             storage.place({repository / file: HOME / file for file in home.files})

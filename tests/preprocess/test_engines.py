@@ -17,6 +17,28 @@ def test_weights_that_are_not_prepared_are_named_with_the_remedy(engine: str, tm
         engines.load_embedder(engine, tmp_path, 1)
 
 
+@pytest.mark.parametrize(
+    ("engine", "precision", "gpu", "reason"),
+    [
+        ("onnxruntime", "int4", None, "'int4'.*float16"),
+        ("tensorflow", "float16", None, "tensorflow computes in float32"),
+        ("mxnet", "int8", None, "mxnet computes in float32"),
+        ("onnxruntime", "int8", 2, "int8 is for CPUs, not for GPU 2"),
+    ],
+)
+def test_a_precision_that_makes_no_sense_is_refused(
+    engine: str, precision: str, gpu: int | None, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        engines.load_embedder(engine, tmp_path, 1, gpu, precision)
+
+
+def test_a_precision_that_is_not_prepared_is_not_replaced_by_another(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(FileNotFoundError, match=r"model\.int8\.onnx is missing; run scripts/prepare-models"):
+        engines.load_embedder("onnxruntime", tmp_path, 1, precision="int8")
+
+
 @pytest.mark.parametrize(("engine", "model"), [("onnxruntime", "facenet"), ("mxnet", "arcface")])
 def test_the_cpu_does_not_step_in_for_a_gpu(engine: str, model: str, repository: Path) -> None:
     with pytest.raises(ValueError, match="GPU 2"):

@@ -6,5 +6,6 @@ from preprocess.serving import BatchModel, Config
 
 class TritonPythonModel(BatchModel):
     def load(self, config: Config) -> None:
-        network = load_embedder(config.parameters["ENGINE"], config.directory, config.threads, config.gpu)
+        precision = config.parameters.get("PRECISION", "float32")
+        network = load_embedder(config.parameters["ENGINE"], config.directory, config.threads, config.gpu, precision)
         self.run = lambda faces: unit(network(faces))

@@ -6,4 +6,5 @@ from preprocess.serving import BatchModel, Config
 
 class TritonPythonModel(BatchModel):
     def load(self, config: Config) -> None:
-        self.run = load_embedder(config.parameters["ENGINE"], config.directory, config.threads, config.gpu)
+        precision = config.parameters.get("PRECISION", "float32")
+        self.run = load_embedder(config.parameters["ENGINE"], config.directory, config.threads, config.gpu, precision)

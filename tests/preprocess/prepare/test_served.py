@@ -57,6 +57,20 @@ def test_ones_own_checkpoints_are_served(
         assert distance == pytest.approx(np.linalg.norm(first - second), abs=1e-6)
 
 
+def test_a_lower_precision_is_served_as_another_embedding(repository: Path, facenets: Native, tmp_path: Path) -> None:
+    own, reference = facenets["channels-first"]
+    target = f"--repository={tmp_path}"
+    assert command.main(["facenet", f"--from={own}", "--precision=float16", target]) == 0
+    with serving(tmp_path) as server, triton.InferenceServerClient(server.grpc) as client:
+        embeddings = ask(client, "facenet", "input", made.faces(), "embeddings")
+        assert 1e-5 < np.abs(embeddings - reference).max() < 1e-2
+        entry = manifest.read(tmp_path)["facenet"]
+        for model in ("facenet", "facenet_embed", "facenet_photo"):
+            told = client.get_model_config(model).config.parameters
+            assert told["PRECISION"].string_value == "float16"
+            assert told["EMBEDDING_ID"].string_value == entry.embedding_id("facenet")
+
+
 def png(face: np.ndarray) -> bytes:
     """A picture float32[height, width, 3] of any range as a file."""
     scaled = (face - face.min()) / np.ptp(face) * 255
