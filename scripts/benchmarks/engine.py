@@ -2,7 +2,7 @@
 
 A line holds a batch size and a number of seconds to run for. Memory is this process's, after the runs so far.
 
-Arguments: model, engine, repository and, to compute on one, the number of a GPU.
+Arguments: model, engine, precision, repository and, to compute on one, the number of a GPU.
 """
 
 import json
@@ -19,9 +19,10 @@ SHAPES = {"facenet": (160, 160, 3), "arcface": (3, 112, 112)}
 
 
 def main() -> None:
-    model, engine, repository, *gpu = sys.argv[1:]
+    model, engine, precision, repository, *gpu = sys.argv[1:]
     begun = time.perf_counter()
-    network = load_embedder(engine, Path(repository) / model / "1", cores(), int(gpu[0]) if gpu else None)
+    folder = Path(repository) / model / "1"
+    network = load_embedder(engine, folder, cores(), int(gpu[0]) if gpu else None, precision)
     print(json.dumps({"load_seconds": time.perf_counter() - begun}), flush=True)
     for line in sys.stdin:
         batch, seconds = (float(word) for word in line.split())

@@ -135,9 +135,9 @@ def serve_peer(repository: Path) -> Iterator[str]:
 
 @contextmanager
 def engine(
-    model: str, name: str, repository: Path, figures: Figures, gpu: str | None = None
+    model: str, name: str, repository: Path, figures: Figures, gpu: str | None = None, precision: str = "float32"
 ) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(HERE / "engine.py"), model, name, str(repository), *([gpu] if gpu else [])]
+    command = [sys.executable, str(HERE / "engine.py"), model, name, precision, str(repository), *([gpu] if gpu else [])]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)
     assert process.stdout is not None
