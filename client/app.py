@@ -8,10 +8,11 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import pages
+from .admission import Concurrency, NotWhileFull
 from .errors import NotFound, ServiceError
 from .keys import ApiKey, read_keys
 from .metrics import Metrics, Observe
-from .middleware import BodyLimit, Concurrency, Deadline, Errors, Head, NotWhileFull, RequestId, UntilGone, WholeBody
+from .middleware import BodyLimit, Deadline, Errors, Head, RequestId, UntilGone, WholeBody
 from .services import SERVICES, Service, service_for
 from .settings import Settings
 from .triton import Triton

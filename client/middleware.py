@@ -1,5 +1,5 @@
-"""Small ASGI classes, outermost first: RequestId, Errors, Head, Deadline, BodyLimit; round /service also WholeBody,
-Concurrency and UntilGone.
+"""Small ASGI classes, outermost first: RequestId, Errors, Head, Deadline, BodyLimit; round /service also WholeBody and
+UntilGone, with those of `admission` round either.
 
 What they learn of a request they leave in scope["state"]: `request_id`, `deadline` (of time.monotonic()), `body`,
 and for the log `status`, `code`, `bytes_in`, `bytes_out`.
@@ -11,7 +11,6 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -39,7 +38,6 @@ from .settings import Settings
 logger = logging.getLogger("client")
 
 LINGER_SECONDS = 2.0
-FULL = ("busy", "the server is full; try again")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -239,50 +237,6 @@ class WholeBody:
             chunks.append(message.get("body", b""))
             more = message.get("more_body", False)
         scope["state"]["body"] = b"".join(chunks)
-        await self.app(scope, receive, send)
-
-
-class Concurrency:
-    """Admits as many requests as may be in flight, and refuses the rest at once.
-
-    left: how many of those whose callers have gone still keep the models busy; they keep their slots.
-
-    Those that come in the same instant begin one after the other: the event loop sends refusals in between, which
-    would else come after the parsing of all that were admitted.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings, left: Callable[[], int]) -> None:
-        self.app = app
-        self.most = settings.max_in_flight
-        self.in_flight = 0
-        self.left = left
-        self._turn = asyncio.Lock()
-
-    def full(self) -> bool:
-        return self.in_flight + self.left() >= self.most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.full():
-            raise Busy(*FULL)
-        self.in_flight += 1
-        try:
-            async with self._turn:
-                await asyncio.sleep(0)
-            await self.app(scope, receive, send)
-        finally:
-            self.in_flight -= 1
-
-
-class NotWhileFull:
-    """Refuses a request whose body is still to come where there would be no slot for it: it costs next to nothing."""
-
-    def __init__(self, app: ASGIApp, slots: Concurrency) -> None:
-        self.app = app
-        self.slots = slots
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.slots.full():
-            raise Busy(*FULL, CLOSE)
         await self.app(scope, receive, send)
 
 

@@ -4,12 +4,16 @@ identity    64 callers, 200 pictures: is every answer the caller's own?
 capacity    how many answers a second with callers who wait: C
 hold        0.7 C, open arrivals: errors, times, memory
 overload    2 C, open arrivals: answers a second, how fast the rest is refused, and whether all is normal 5 s later
+faults      every fault of tests/faults under load; writes the table of docs/reliability.md anew
 """
 
 import argparse
 import asyncio
 import json
 import os
+import re
+import subprocess
+import sys
 import time
 
 from tests.conftest import PROJECT, Server, serving
@@ -18,7 +22,8 @@ from tests.hostile.memory import resident
 from tests.load.callers import Tally, arrivals, body_of, closed, face, identity, learn
 
 MIB = 1024 * 1024
-WORK = ("capacity", "identity", "hold", "overload")
+WORK = ("capacity", "identity", "hold", "overload", "faults")
+REPORT = PROJECT / "docs" / "reliability.md"
 
 
 def mixed() -> list[tuple[str, bytes]]:
@@ -49,6 +54,25 @@ def held(server: Server) -> dict[str, int]:
     return {**named, "all": sum(sizes.values()) // MIB}
 
 
+def hold(server: Server, port: int, a_second: float, seconds: float, five_idle_p50: float) -> None:
+    """Six parts, and what is promised of all but the first, which is the warm-up."""
+    parts, sizes = [], []
+    for part in range(1, 7):
+        parts.append(asyncio.run(arrivals(port, a_second, seconds / 6, mixed())))
+        sizes.append(held(server))
+        say(f"0.7 C, part {part} of 6", parts[-1], seconds / 6, memory_mib=sizes[-1])
+    seen = [tally.quantile(200, 0.99) for tally in parts[1:]]
+    told = {
+        "phase": "after the warm-up",
+        "answers": sum(tally.statuses.get(200, 0) for tally in parts[1:]),
+        "errors": sum(sum(tally.statuses.values()) - tally.statuses.get(200, 0) for tally in parts[1:]),
+        "p99": [round(min(seen), 3), round(max(seen), 3)],
+        "five_idle_p50": round(five_idle_p50, 3),
+        "memory_last_to_first": round(sizes[-1]["all"] / sizes[1]["all"], 3),
+    }
+    print(json.dumps(told), flush=True)
+
+
 def run(server: Server, work: str, minutes: float) -> None:
     port, seconds = int(server.url.rpartition(":")[2]), 60 * minutes
     requests = mixed()
@@ -67,10 +91,7 @@ def run(server: Server, work: str, minutes: float) -> None:
     capacity = len(measured.seconds.get(200, ())) / spent
     say("capacity", measured, spent)
     if work == "hold":
-        parts = 6  # the first is the warm-up
-        for part in range(parts):
-            tally = asyncio.run(arrivals(port, 0.7 * capacity, seconds / parts, requests))
-            say(f"0.7 C, part {part + 1} of {parts}", tally, seconds / parts, memory_mib=held(server))
+        hold(server, port, 0.7 * capacity, seconds, five_idle_p50=5 * idle.quantile(200, 0.5))
     if work == "overload":
         tally = asyncio.run(arrivals(port, 2 * capacity, seconds, requests))
         refusals = {
@@ -88,7 +109,20 @@ def run(server: Server, work: str, minutes: float) -> None:
         say("one caller, 5 s later", asyncio.run(closed(port, 1, 5, requests)), 5)
 
 
-def main() -> None:
+def run_faults() -> int:
+    """The tests of faults, whose rows take the place of those in REPORT; pytest's exit status."""
+    files = [str(PROJECT / "tests" / "faults" / name) for name in ("test_processes.py", "test_loops.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", *files]
+    tests = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    rows = [line for line in tests.stdout.splitlines() if line.startswith("| ")]
+    print("\n".join(tests.stdout.splitlines()[-len(rows) - 5 :]))
+    if tests.returncode == 0:
+        table = "\n".join(rows) + "\n"
+        REPORT.write_text(re.sub(r"(?m)^\| fault \|.*\n(?:\|.*\n)*", lambda _: table, REPORT.read_text()))
+    return tests.returncode
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/load", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -96,9 +130,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0, help="of the phase itself (default 1)")
     args = parser.parse_args()
     print(json.dumps({"cores": os.cpu_count(), "load_before": os.getloadavg()}), flush=True)
+    if args.work == "faults":
+        return run_faults()
     with serving(PROJECT / "model_repository") as server:
         run(server, args.work, args.minutes)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

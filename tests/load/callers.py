@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tests.hostile.pictures import encode
 TOLERANCE = 1e-4
 HOST = "127.0.0.1"
 PATH = "/service/FaceEmbedModel"
+LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 
 
 def face(number: int) -> bytes:
@@ -61,21 +63,21 @@ async def post(port: int, path: str, body: bytes, seconds: float = 15.0) -> tupl
     """One request on a connection of its own: its status and body; 0 where the connection failed."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
 
-    async def exchange() -> bytes:
+    async def exchange() -> tuple[int, bytes]:
         reader, writer = await asyncio.open_connection(HOST, port)
         try:
-            writer.write(head.encode() + body)
-            await writer.drain()
-            return await reader.read()
+            writer.write(head.encode() + body)  # and listens meanwhile: a refusal may come before all is sent
+            told = await reader.readuntil(b"\r\n\r\n")
+            length = LENGTH.search(told)
+            return int(told[9:12]), await reader.readexactly(int(length[1])) if length else await reader.read()
         finally:
-            writer.close()
+            writer.transport.abort()
+            await asyncio.sleep(0)  # in which the connection is closed
 
     try:
-        answer = await asyncio.wait_for(exchange(), seconds)
-    except (OSError, asyncio.TimeoutError):
+        return await asyncio.wait_for(exchange(), seconds)
+    except (OSError, EOFError, asyncio.TimeoutError):
         return 0, b""
-    head_bytes, _, rest = answer.partition(b"\r\n\r\n")
-    return (int(head_bytes[9:12]), rest) if head_bytes.startswith(b"HTTP/1.1 ") else (0, b"")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,99 @@
+"""A detector that never comes to the end of a picture, under load.
+
+A loop of Python is ended by the model itself, one in a library by the launcher.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Server, serving
+from tests.faults.conftest import Callers, is_ready, port, post, processes, seconds_until
+from tests.load.callers import Known, Tally
+
+DETECT = "/service/FaceDetectionModel"
+PYTHON, LIBRARY = (31, 31), (37, 37)  # sizes of the pictures that it never comes to the end of
+LOOPS = f"""
+
+import itertools
+
+_detect = mtcnn.detect
+
+
+def _endless(picture, *others):
+    while picture.shape[:2] == {PYTHON}:
+        pass
+    if picture.shape[:2] == {LIBRARY}:
+        sum(itertools.repeat(0))
+    return _detect(picture, *others)
+
+
+mtcnn.detect = _endless
+"""
+
+
+@pytest.fixture(scope="module")
+def victim(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose detector has these two loops."""
+    looping = tmp_path_factory.mktemp("looping") / "models"
+    shutil.copytree(repository, looping)
+    model = looping / "face_detect" / "1" / "model.py"
+    model.write_text(model.read_text() + LOOPS)
+    with serving(looping) as running:
+        yield running
+
+
+def test_a_loop_of_python_costs_its_caller_and_those_behind_him_their_deadline(
+    victim: Server, known: Known, make_picture: Callable[..., bytes], record_property: Callable[..., None]
+) -> None:
+    seconds_until(True, victim, 60)
+    before = processes(victim)
+    with Callers(port(victim), known, 62) as tally:
+        time.sleep(2)
+        begun = time.monotonic()
+        caller = threading.Thread(target=post, args=(victim.url + DETECT, make_picture("PNG", size=PYTHON)))
+        caller.start()
+        time.sleep(1)
+        while post(victim.url + DETECT, make_picture())[0] != 200:
+            assert is_ready(victim)
+        recovered = time.monotonic() - begun
+        caller.join()
+        time.sleep(3)
+    record(record_property, "detector in a loop of Python", "-", recovered, tally)
+    assert recovered < 12
+    assert processes(victim) == before
+    assert tally.wrong == 0
+
+
+def test_a_loop_in_a_library_is_noticed_and_ended(
+    victim: Server, known: Known, make_picture: Callable[..., bytes], record_property: Callable[..., None]
+) -> None:
+    seconds_until(True, victim, 60)
+    before = processes(victim)
+    with Callers(port(victim), known, 62) as tally:
+        time.sleep(2)
+        begun = time.monotonic()
+        caller = threading.Thread(target=post, args=(victim.url + DETECT, make_picture("PNG", size=LIBRARY)))
+        caller.start()
+        noticed = round(seconds_until(False, victim, 20), 1)
+        seconds_until(True, victim, 60)
+        recovered = time.monotonic() - begun
+        caller.join()
+        assert post(victim.url + DETECT, make_picture())[0] == 200
+        time.sleep(3)
+    record(record_property, "detector in a loop of a library", noticed, recovered, tally)
+    assert recovered < 60
+    assert processes(victim)["face_detect"] != before["face_detect"]
+    assert tally.wrong == 0
+
+
+def record(record_property: Callable[..., None], fault: str, noticed: object, recovered: float, tally: Tally) -> None:
+    """The row of docs/reliability.md."""
+    statuses = tally.statuses
+    right = statuses.pop(200) - tally.wrong
+    seconds = (noticed, round(recovered, 1), round(tally.slowest, 1))
+    record_property("row", (fault, "5, 60", *seconds, right, tally.wrong, sum(statuses.values())))
