@@ -93,7 +93,7 @@ class _Batch:
     """Rows on their way through the network, and the parts that they belong to."""
 
     def __init__(self, parts: Sequence[Array], done: Done) -> None:
-        self.rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self.rows = np.concatenate(parts)  # a copy: the parts' memory may be another's before a lane comes to them
         self._done = done
         self._part = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self._missing = np.bincount(self._part)

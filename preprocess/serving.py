@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from preprocess.engines import cores
 from preprocess.errors import InputError
 from preprocess.interruption import Interrupted, interruptible
+from preprocess.pipeline import Pipeline
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -90,13 +91,15 @@ class PythonModel:
 
 
 class BatchModel:
-    """A network: the requests of a batch go through it together, in one run.
+    """A network: the requests of a batch go through it together, and the next batch may begin before all are answered.
 
-    A child defines `load(config)` and `run(batch) -> batch`; its config names one input and one output.
+    A child defines `load(config)`, which sets `network`, and `finish` where its rows are not yet the answer. Its config
+    names one input and one output.
     """
 
     load: Callable[[Config], None]
-    run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    network: Pipeline
+    finish: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
     def initialize(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -104,19 +107,27 @@ class BatchModel:
         self.overfull = _overfull(args)
         self.load(Config.read(args))
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        if self.overfull.exists():
-            return [_busy() for _ in requests]
-        parts = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]
-        try:
-            with interruptible(WORK_SECONDS, lambda: all(request.is_cancelled() for request in requests)):
-                rows = self.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        except Interrupted:
-            return [_late() for _ in requests]
-        except Exception as error:
-            return [_internal_error(error) for _ in requests]
-        ends = np.cumsum([len(part) for part in parts])
-        return [_response({self.output: row}) for row in np.split(rows, ends[:-1])]
+    def execute(self, requests: list[Any]) -> None:
+        """Triton hands over the next batch when this returns; each request is answered through its sender."""
+        waiting = []
+        for request in requests:
+            refusal = _busy() if self.overfull.exists() else _late() if _is_late(request) else None
+            if refusal is None:
+                waiting.append(request)
+            else:
+                _send(request.get_response_sender(), refusal)
+        if not waiting:
+            return
+        parts = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in waiting]
+        senders = [request.get_response_sender() for request in waiting]
+
+        def answer(number: int, rows: NDArray[np.float32] | Exception) -> None:
+            if isinstance(rows, Exception):
+                _send(senders[number], _internal_error(rows))
+            else:
+                _send(senders[number], _response({self.output: self.finish(rows) if self.finish else rows}))
+
+        self.network.submit(parts, answer)
 
 
 def _overfull(args: Mapping[str, str]) -> Path:
@@ -126,6 +137,12 @@ def _overfull(args: Mapping[str, str]) -> Path:
 
 def _busy() -> Any:
     return _error("busy: too many requests wait; try again", pb_utils.TritonError.UNAVAILABLE)
+
+
+def _is_late(request: Any) -> bool:
+    """Whether the request parameter `deadline_ms`, in Unix time, is over."""
+    deadline = json.loads(request.parameters() or "{}").get("deadline_ms", math.inf)
+    return isinstance(deadline, int | float) and deadline < time.time() * 1000
 
 
 def _late() -> Any:
@@ -167,6 +184,10 @@ def _internal_error(error: Exception) -> Any:
     place = traceback.extract_tb(error.__traceback__)[-1]
     log.error("a model failed with %s in %s, line %s", type(error).__name__, place.name, place.lineno)
     return _error("internal: the model failed", pb_utils.TritonError.INTERNAL)
+
+
+def _send(sender: Any, response: Any) -> None:
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def _error(message: str, code: int) -> Any:

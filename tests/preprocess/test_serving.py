@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from preprocess.errors import InputError
+from preprocess.pipeline import Pipeline
 from tests.fakes import pb_utils
-from tests.fakes.pb_utils import InferenceRequest, TritonError
+from tests.fakes.pb_utils import InferenceRequest, InferenceResponse, TritonError
 
 
 @pytest.fixture
@@ -141,21 +142,19 @@ def spin() -> None:
             sum(range(1000))
 
 
-@pytest.mark.parametrize("kind", ["halve", "network"])
 @pytest.mark.parametrize("gone", [False, True], ids=["over its time", "nobody waits"])
 def test_work_without_an_end_is_ended(
-    kind: str, gone: bool, request: pytest.FixtureRequest, serving: ModuleType, monkeypatch: pytest.MonkeyPatch
+    gone: bool, halve: Any, serving: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = request.getfixturevalue(kind)
     monkeypatch.setattr(serving, "WORK_SECONDS", 60 if gone else 0.2)
-    asked = InferenceRequest({"X": np.ones(1, np.float32), "input": np.ones((1, 3), np.float32)})
-    monkeypatch.setattr(model, "infer" if kind == "halve" else "run", lambda given: leave(asked, gone) or spin())
-    answers = model.execute([asked, asked])
-    assert answers[0].error.message == "late: the request's time was over"
-    assert answers[1].error is not None
+    asked = x(4)
+    monkeypatch.setattr(halve, "infer", lambda given: leave(asked, gone) or spin())
+    found = halve.execute([asked, asked])
+    assert found[0].error.message == "late: the request's time was over"
+    assert found[1].error is not None
     monkeypatch.undo()
     asked.cancelled = False
-    assert model.execute([asked])[0].error is None
+    assert halve.execute([asked])[0].error is None
 
 
 def test_work_is_ended_at_the_requests_own_deadline(halve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,13 +175,16 @@ def test_a_model_before_which_too_many_wait_refuses_until_they_are_gone(
 ) -> None:
     monkeypatch.setenv("FACE_OVERFULL", str(tmp_path))
     model = request.getfixturevalue(kind)
-    asked = [x(4) if kind == "halve" else InferenceRequest({"input": np.ones((1, 3), np.float32)})] * 2
+
+    def asked() -> list[InferenceRequest]:
+        return [x(4) if kind == "halve" else faces(1) for _ in range(2)]
+
     (tmp_path / "facenet").touch()
-    assert [(answer.error.message, answer.error.code) for answer in model.execute(asked)] == [
+    assert [(answer.error.message, answer.error.code) for answer in answers(model, asked())] == [
         ("busy: too many requests wait; try again", TritonError.UNAVAILABLE)
     ] * 2
     (tmp_path / "facenet").unlink()
-    assert [answer.error for answer in model.execute(asked)] == [None, None]
+    assert [answer.error for answer in answers(model, asked())] == [None, None]
 
 
 def test_request_parameters_reach_the_model(halve: Any) -> None:
@@ -197,8 +199,9 @@ def network(serving: ModuleType) -> Any:
     class Double(serving.BatchModel):  # type: ignore[name-defined, misc]
         def load(self, config: Any) -> None:
             self.batches: list[int] = []
+            self.network = Pipeline(self.double)
 
-        def run(self, batch: np.ndarray) -> np.ndarray:
+        def double(self, batch: np.ndarray) -> np.ndarray:
             self.batches.append(len(batch))
             return batch * 2 if np.isfinite(batch).all() else batch / None  # type: ignore[operator]
 
@@ -207,14 +210,43 @@ def network(serving: ModuleType) -> Any:
     return model
 
 
+def answers(model: Any, requests: list[InferenceRequest]) -> list[InferenceResponse]:
+    """The answer of each request, by whichever way the model gives it."""
+    returned = model.execute(requests)
+    if returned is not None:
+        return list(returned)
+    end = time.monotonic() + 5
+    while not all(request.sender.answers for request in requests):
+        assert time.monotonic() < end, "a request is not answered"
+        time.sleep(0.001)
+    assert all(len(request.sender.answers) == 1 for request in requests)
+    return [request.sender.answers[0] for request in requests]
+
+
+def faces(*numbers: float, **more: Any) -> InferenceRequest:
+    return InferenceRequest({"input": np.array(numbers, np.float32)[:, None]}, **more)
+
+
 def test_the_requests_of_a_batch_go_through_the_network_together_and_come_back_apart(network: Any) -> None:
-    parts = [np.full((rows, 3), rows, np.float32) for rows in (2, 1, 4)]
-    answers = network.execute([InferenceRequest({"input": part}) for part in parts])
+    found = answers(network, [faces(1, 2), faces(3), faces(4, 5, 6, 7)])
     assert network.batches == [7]
-    for part, answer in zip(parts, answers, strict=True):
-        np.testing.assert_array_equal(answer.arrays()["embeddings"], part * 2)
+    assert [answer.arrays()["embeddings"][:, 0].tolist() for answer in found] == [[2, 4], [6], [8, 10, 12, 14]]
+
+
+def test_a_network_is_not_run_for_those_whose_time_is_over(network: Any) -> None:
+    late = {"deadline_ms": time.time() * 1000 - 1}
+    found = answers(network, [faces(1), faces(2, options=late), faces(3)])
+    assert [answer.error and answer.error.code for answer in found] == [None, TritonError.CANCELLED, None]
+    assert network.batches == [2]
+    assert answers(network, [faces(2, options=late)])[0].error.code == TritonError.CANCELLED
+    assert network.batches == [2]
+
+
+def test_rows_that_are_not_yet_the_answer_are_finished(network: Any) -> None:
+    network.finish = lambda rows: rows + 0.5
+    assert answers(network, [faces(1)])[0].arrays()["embeddings"].tolist() == [[2.5]]
 
 
 def test_a_network_that_fails_answers_every_request_of_the_batch(network: Any) -> None:
-    answers = network.execute([InferenceRequest({"input": np.full((1, 3), np.nan, np.float32)})] * 2)
-    assert [answer.error.message for answer in answers] == ["internal: the model failed"] * 2
+    found = answers(network, [faces(np.nan), faces(np.nan)])
+    assert [answer.error.message for answer in found] == ["internal: the model failed"] * 2
