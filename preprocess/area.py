@@ -17,8 +17,8 @@ Edges = NDArray[np.float64]
 Number = TypeVar("Number", np.int32, np.float32)
 
 SLIVER = 1e-3  # of a pixel: OpenCV leaves thinner parts out
-PAYS_FROM, PAYS_ABOVE = 10, 20_000  # pixels a cell, pixels in all: from here on look-ups beat OpenCV's sums
-AT_ONCE = 9000  # pixels of a resized picture: few calls for a small one, and what is in hand stays in the cache
+PAYS_FROM, PAYS_ABOVE = 10, 30_000  # pixels a cell, pixels in all: from here on look-ups beat OpenCV's sums
+AT_ONCE = 16_000  # pixels of a resized picture: few calls for a small one, and what is in hand stays in the cache
 
 
 class Picture:
@@ -44,11 +44,9 @@ class Picture:
 def resize(picture: Picture, height: int, width: int) -> Image:
     """A picture made smaller, uint8[height, width, 3]: what cv2.resize gives with INTER_AREA."""
     image = picture.image
-    shrink = image.shape[0] / height, image.shape[1] / width
-    cells = shrink[0] * shrink[1]
-    whole = all(ratio.is_integer() for ratio in shrink)  # OpenCV has a fast way of its own for these
-    if whole or cells < PAYS_FROM + PAYS_ABOVE / (height * width):
+    if not looked_up(image, height, width):
         return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    cells = image.shape[0] / height * (image.shape[1] / width)
     rows, row = _edges(image.shape[0], height)
     columns, column = _edges(image.shape[1], width)
     found = np.empty((height, width, 3), np.uint8)
@@ -62,6 +60,13 @@ def resize(picture: Picture, height: int, width: int) -> Image:
             gaps = gaps.take(column, axis=1)
         found[start : start + step] = np.rint(gaps / cells)
     return found
+
+
+def looked_up(image: Image, height: int, width: int) -> bool:
+    """Tells whether `resize` looks the means up, or asks OpenCV."""
+    shrink = image.shape[0] / height, image.shape[1] / width
+    whole = all(ratio.is_integer() for ratio in shrink)  # OpenCV has a fast way of its own for these
+    return not whole and shrink[0] * shrink[1] >= PAYS_FROM + PAYS_ABOVE / (height * width)
 
 
 def totals(sums: Integral, rows: Edges, columns: Edges) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from preprocess.boxes import Boxes, Indices
 Array = NDArray[np.float32]
 
 PIXELS_AT_ONCE = 12 * 1024  # of patches in one run of a network: its layers stay in the processor's cache
-LOOK_UP_FROM = 3  # times a patch's side: larger boxes are cheaper by the picture's integral
+LOOK_UP_FROM = 4  # times a patch's side: larger boxes are cheaper by the picture's integral
 STEP = 8  # pixels: sides of cuts are multiples, so that the networks see few shapes
 
 
