@@ -1,8 +1,8 @@
 """The int8 form of a prepared network: static, calibrated on faces, for processors with VNNI.
 
-Weights and the tensors between layers become whole numbers of eight bits, and the convolutions compute with those. The
-last layer stays in float32: it takes next to no time, and its numbers are the embedding. The functions below run in a
-child process each.
+Weights and the tensors between layers become whole numbers of eight bits, and the convolutions compute with those.
+Depthwise convolutions stay in float32, where they are as fast and round nothing, and so does the last layer: it takes
+next to no time, and its numbers are the embedding. The functions below run in a child process each.
 """
 
 import tempfile
@@ -44,11 +44,21 @@ def write(source: Path, faces: Array, target: Path) -> None:
         _reader(model.graph.input[0].name, faces),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=OPERATORS,
+        nodes_to_exclude=_depthwise(model.graph),
         per_channel=True,
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
+
+
+def _depthwise(graph: onnx.GraphProto) -> list[str]:
+    """The names of the convolutions whose filters see one channel each; names every node for it."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for number, node in enumerate(graph.node):
+        node.name = node.name or f"node {number}"
+    convolutions = [node for node in graph.node if node.op_type == "Conv" and node.input[1] in weights]
+    return [node.name for node in convolutions if weights[node.input[1]].dims[1] == 1]
 
 
 def _reader(name: str, faces: Array) -> Any:
