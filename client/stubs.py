@@ -37,6 +37,7 @@ class Work:
     ticks: int
     answered: int
     waiting: int
+    failed: int = 0  # among them those that Triton answers itself, before a process that is stopped
 
 
 class Stubs:
@@ -60,9 +61,8 @@ class Stubs:
         """What is wrong with a model, from what was seen of each."""
         before = self._last
         silent = {model for model, work in now.items() if model in before and _silent(before[model], work)}
-        idle = {model for model in silent if _resting(before[model], now[model])}
-        self._silent = _counted(self._silent, silent)
-        self._idle = _counted(self._idle, idle)
+        self._silent = _counted(self._silent, {model for model in silent if now[model].failed == before[model].failed})
+        self._idle = _counted(self._idle, {model for model in silent if _resting(before[model], now[model])})
         self._gone = _counted(self._gone, before.keys() - now.keys())
         self._last = before | now
         for wrong, seen, looks in (
@@ -110,8 +110,9 @@ def _work(triton: EmbeddedTriton) -> dict[str, Work]:
     return {
         model: Work(
             ticks,
-            answered=numbers["exec_count", model] + numbers["request_failure", model],
+            answered=numbers["exec_count", model],
             waiting=numbers["pending_request_count", model],
+            failed=numbers["request_failure", model],
         )
         for model, ticks in _ticks(triton.process.pid).items()
     }

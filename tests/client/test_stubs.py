@@ -19,6 +19,15 @@ def test_a_model_that_does_nothing_while_requests_wait_hangs() -> None:
     assert found(*[Work(70, 3, waiting=2)] * (HUNG_LOOKS + 1)) == "face_detect hangs"
 
 
+def test_a_stopped_model_hangs_though_triton_answers_failures_for_it() -> None:
+    assert found(*[Work(70, 3, waiting=2, failed=look) for look in range(HUNG_LOOKS + 1)]) == "face_detect hangs"
+
+
+def test_a_model_whose_requests_all_run_out_of_time_is_left_alone() -> None:
+    looks = [Work(70 + 50 * look, 3, waiting=40, failed=look // (ENDLESS_LOOKS - 2)) for look in range(200)]
+    assert found(*looks) is None
+
+
 def test_a_model_nobody_waits_for_may_rest() -> None:
     assert found(*[Work(70, 3, waiting=0)] * 20) is None
 
