@@ -1,7 +1,7 @@
 """Encoded pictures to pixels: the only place that opens an untrusted picture."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,16 +61,11 @@ def decode(data: bytes, apply_exif: bool = False) -> NDArray[np.uint8]:
         raise InputError("image_unreadable", "the picture is damaged; send a valid JPEG, PNG, WebP or BMP") from None
 
 
-def decode_all(pictures: Sequence[bytes]) -> Iterator[NDArray[np.uint8]]:
-    """Decode the pictures of one request, one at a time, as `decode` does.
-
-    Raises:
-        InputError: as `decode`; or the pictures are too large together.
-    """
+def check_together(pictures: Sequence[bytes]) -> None:
+    """Before the pictures of one request are decoded; raises InputError where they are too large together."""
     if sum(_pixels(data) for data in pictures) > MAX_PIXELS_TOGETHER:
         most = f"at most {MAX_PIXELS_TOGETHER} pixels are taken in one request"
         raise InputError("image_too_large", f"the pictures are too large together; {most}")
-    return map(decode, pictures)
 
 
 def _pixels(data: bytes) -> int:

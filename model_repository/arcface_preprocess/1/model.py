@@ -13,7 +13,8 @@ class TritonPythonModel(PythonModel):
         self.lnet = networks.load_landmark_network(config.directory)
 
     def infer(self, request: Request) -> Arrays:
-        pictures = list(image.decode_all(request.inputs["IMAGE"][:, 0]))
+        image.check_together(request.inputs["IMAGE"][:, 0])
+        pictures = [image.decode(picture) for picture in request.inputs["IMAGE"][:, 0]]
         faces = [self.find(picture, self.networks, self.lnet) for picture in pictures]
         return {
             "FACE": np.stack([arcface.of_face(*pair) for pair in zip(pictures, faces, strict=True)]),

@@ -1,15 +1,22 @@
 """IMAGE: bytes[n, 1], one encoded face each -> FACE: float32[n, 160, 160, 3], RGB, normalised."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocess import facenet, image
 from preprocess.serving import Arrays, Config, PythonModel, Request
+from preprocess.workers import Workers
 
 
 class TritonPythonModel(PythonModel):
     def load(self, config: Config) -> None:
         self.form = facenet.Form.read(config.parameters)
+        self.workers = Workers(config.threads)
 
     def infer(self, request: Request) -> Arrays:
-        pictures = image.decode_all(request.inputs["IMAGE"][:, 0])
-        return {"FACE": np.stack([facenet.to_input(picture, self.form) for picture in pictures])}
+        pictures = request.inputs["IMAGE"][:, 0]
+        image.check_together(pictures)
+        return {"FACE": np.stack(self.workers.map(self.prepare, pictures))}
+
+    def prepare(self, picture: bytes) -> NDArray[np.float32]:
+        return facenet.to_input(image.decode(picture), self.form)
