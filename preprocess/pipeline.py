@@ -57,15 +57,13 @@ class Pipeline:
         if self._alone and len(batch.rows) == 1 and self._take(self._lanes):
             self._go(batch, 0, 1, self._alone, self._lanes)
             return
-        start = 0
-        while start < len(batch.rows):
+        count = len(batch.rows)
+        size = min(self._portion, max(count // self._lanes, 1))  # few go one by one: each is done sooner
+        for start in range(0, count, size):
             with self._freed:
                 self._freed.wait_for(lambda: self._free)
-                share = -(-(len(batch.rows) - start) // self._free)
                 self._free -= 1
-            stop = min(start + min(self._portion, share), len(batch.rows))
-            self._pool.submit(self._go, batch, start, stop, self._run, 1)
-            start = stop
+            self._pool.submit(self._go, batch, start, min(start + size, count), self._run, 1)
         with self._freed:
             self._freed.wait_for(lambda: self._free)
 
