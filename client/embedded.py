@@ -73,6 +73,7 @@ class EmbeddedTriton:
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
             preexec_fn=die_with_parent,
         )
+        self._guard = _guard(self.process.pid, self.shm_prefix)
 
     def wait_ready(self, seconds: float) -> None:
         """Return when every model is loaded; raise LaunchError if the server ends first or takes longer."""
@@ -105,6 +106,8 @@ class EmbeddedTriton:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # stubs of a server that did not end by itself
         self.process.wait()
+        self._guard.kill()
+        self._guard.communicate()
         self.process = None
         for region in Path("/dev/shm").glob(f"{self.shm_prefix}*"):
             region.unlink(missing_ok=True)
@@ -166,6 +169,18 @@ def _tracing(endpoint: str) -> list[str]:
 def die_with_parent() -> None:
     """In a new process, before it becomes a server: be ended by the kernel when the launcher is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _guard(group: int, shm_prefix: str) -> subprocess.Popen[bytes]:
+    """A process that outlives this one for a moment, to clear away what a killed launcher leaves.
+
+    tritonserver dies with its launcher, and models' processes end by themselves when they see that; but one that waits
+    for tritonserver just then waits for ever.
+    """
+    command = ["sh", "-c", 'read nothing; sleep 2; kill -KILL -"$0"; rm -f "$1"*', str(group), f"/dev/shm/{shm_prefix}"]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def _sweep_regions() -> None:
