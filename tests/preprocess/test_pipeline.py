@@ -82,19 +82,21 @@ def test_one_item_alone_gets_all_cores_and_no_other_does() -> None:
 def test_the_next_batch_begins_while_the_last_one_runs() -> None:
     network = Network(waits=True)
     pipeline, answers = Pipeline(network, lanes=2, portion=2, alone=Network()), Answers()
-    first = threading.Thread(target=pipeline.submit, args=([rows(1, 2, 3)], answers))
+    first = threading.Thread(target=pipeline.submit, args=([rows(1, 2)], answers))
     first.start()
     until(lambda: network.running == 2)
     first.join(0.05)
     assert first.is_alive(), "no lane is free, and it says there is"
     network.go_on.release()
     first.join(SECONDS)
+    assert not first.is_alive(), "a lane is free, and it does not say so"
     second = threading.Thread(target=pipeline.submit, args=([rows(4)], lambda part, found: None))
     second.start()
     until(lambda: network.running == 2)
     network.go_on.release(3)
-    second.join(SECONDS)
     until(lambda: 0 in answers)
+    second.join(SECONDS)
+    assert not second.is_alive()
     assert network.most_running == 2
 
 
