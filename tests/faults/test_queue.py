@@ -20,7 +20,9 @@ SHAPES = {"face_detect": (1,), "facenet_embed": (1, 1)}
 class Asked:
     """Requests sent in one instant, and what became of each."""
 
-    def __init__(self, client: InferenceServerClient, model: str, picture: bytes, count: int, **options: object) -> None:
+    def __init__(
+        self, client: InferenceServerClient, model: str, picture: bytes, count: int, **options: object
+    ) -> None:
         self.became: Counter[str] = Counter()
         self._count, self._all = count, threading.Event()
         tensor = InferInput("IMAGE", SHAPES[model], "BYTES")
