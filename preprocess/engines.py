@@ -1,6 +1,6 @@
 """Engines that run a network: `onnxruntime`, and the native ones, `tensorflow` for FaceNet and `mxnet` for ArcFace.
 
-The heavy imports wait until an engine is chosen.
+An engine is a function from a batch to a batch. The heavy imports wait until an engine is chosen.
 """
 
 import ctypes
@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.pipeline import Pipeline
+from preprocess.workers import Workers
 
 Array = NDArray[np.float32]
+Engine = Callable[[Array], Array]
+"""float32[n, ...] -> float32[n, d], one row an item; n may differ from call to call."""
+
 PRECISIONS = ("float32", "float16", "int8")
 PORTION = 2  # faces: FaceNet takes as long for each of two as for each of 32, and 4 % longer for one
 
@@ -32,7 +35,7 @@ def weights_file(precision: str) -> str:
 
 def load_embedder(
     engine: str, directory: Path, threads: int, gpu: int | None = None, precision: str = "float32"
-) -> Pipeline:
+) -> Engine:
     """The embedding network whose weights lie in `directory`, run by `engine` on `threads` threads or on a GPU.
 
     gpu: CUDA's number of it; the CPU never steps in for a GPU that cannot be used.
@@ -42,7 +45,7 @@ def load_embedder(
         ValueError: there is no such engine or precision, or not on a GPU.
         FileNotFoundError: the engine's weights are not prepared.
     """
-    loaders: dict[str, Callable[[Path, int, int | None], Pipeline]]
+    loaders: dict[str, Callable[[Path, int, int | None], Engine]]
     loaders = {"onnxruntime": partial(_onnxruntime, precision), "tensorflow": _tensorflow, "mxnet": _mxnet}
     if engine not in loaders:
         raise ValueError(f"ENGINE is {engine!r}; it must be one of {', '.join(loaders)}")
@@ -55,7 +58,7 @@ def load_embedder(
     return loaders[engine](directory, threads, gpu)
 
 
-def _on_gpu(path: Path, gpu: int) -> Pipeline:
+def _on_gpu(path: Path, gpu: int) -> Engine:
     """One run a batch: a GPU is the faster the more it is given at once."""
     import onnxruntime
 
@@ -67,7 +70,7 @@ def _on_gpu(path: Path, gpu: int) -> Pipeline:
     if provider not in session.get_providers():  # ONNX Runtime says why, and goes on with the CPU
         raise ValueError(f"ONNX Runtime cannot use GPU {gpu}; its own message is above")
     name = session.get_inputs()[0].name
-    return Pipeline(lambda batch: np.asarray(session.run(None, {name: batch})[0]))
+    return lambda batch: np.asarray(session.run(None, {name: batch})[0])
 
 
 def onnx_session(path: Path, threads: int) -> Any:
@@ -92,8 +95,8 @@ def unit(embeddings: Array) -> Array:
     return np.asarray(embeddings / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
 
-def _onnxruntime(precision: str, directory: Path, threads: int, gpu: int | None) -> Pipeline:
-    """A face alone goes through one run on all threads; many are shared out, a thread taking a portion at a time.
+def _onnxruntime(precision: str, directory: Path, threads: int, gpu: int | None) -> Engine:
+    """Few faces go through one run on all threads; many are shared out, a thread taking a portion at a time.
 
     Threads that share a run wait for each other after every layer: FaceNet takes 12 % less of the cores without. Small
     portions keep both busy when another process takes a core for a moment, and bound the memory.
@@ -102,14 +105,18 @@ def _onnxruntime(precision: str, directory: Path, threads: int, gpu: int | None)
     if gpu is not None:
         return _on_gpu(path, gpu)
     together, apart = onnx_session(path, threads), onnx_session(path, 1)
+    workers = Workers(threads)
     name = together.get_inputs()[0].name
     _give_back_memory()
-    return Pipeline(
-        run=lambda batch: np.asarray(apart.run(None, {name: batch})[0]),
-        lanes=threads,
-        portion=PORTION,
-        alone=lambda face: np.asarray(together.run(None, {name: face})[0]),
-    )
+
+    def run(batch: Array) -> Array:
+        if len(batch) < max(threads, 2):
+            return np.asarray(together.run(None, {name: batch})[0])
+        size = min(PORTION, -(-len(batch) // threads))
+        portions = [batch[start : start + size] for start in range(0, len(batch), size)]
+        return np.concatenate(workers.map(lambda portion: apart.run(None, {name: portion})[0], portions))
+
+    return run
 
 
 def _give_back_memory() -> None:
@@ -117,7 +124,7 @@ def _give_back_memory() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def _tensorflow(directory: Path, threads: int, gpu: int | None) -> Pipeline:
+def _tensorflow(directory: Path, threads: int, gpu: int | None) -> Engine:
     """A frozen graph with tensors input:0, embeddings:0 and perhaps phase_train:0."""
     path = _prepared(directory / "model.graphdef")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -134,10 +141,10 @@ def _tensorflow(directory: Path, threads: int, gpu: int | None) -> Pipeline:
         config.gpu_options.allow_growth = True
     session = tf.compat.v1.Session(graph=graph, config=config)
     fixed = {"phase_train:0": False} if any(node.name == "phase_train" for node in definition.node) else {}
-    return Pipeline(lambda batch: session.run("embeddings:0", {"input:0": batch, **fixed}))
+    return lambda batch: session.run("embeddings:0", {"input:0": batch, **fixed})
 
 
-def _mxnet(directory: Path, threads: int, gpu: int | None) -> Pipeline:
+def _mxnet(directory: Path, threads: int, gpu: int | None) -> Engine:
     """A checkpoint with input `data` and output `fc1` (InsightFace)."""
     if gpu is not None:
         raise ValueError(f"mxnet runs on the CPU here, not on GPU {gpu}; choose the engine onnxruntime or hide the GPU")
@@ -153,7 +160,7 @@ def _mxnet(directory: Path, threads: int, gpu: int | None) -> Pipeline:
         str(weights), ctx=mxnet.cpu(), ignore_extra=True, cast_dtype=True, dtype_source="saved"
     )
     network.hybridize(static_alloc=True)
-    return Pipeline(lambda batch: network(mxnet.nd.array(batch)).asnumpy())
+    return lambda batch: network(mxnet.nd.array(batch)).asnumpy()
 
 
 def _prepared(path: Path) -> Path:

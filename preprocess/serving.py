@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from preprocess.engines import cores
 from preprocess.errors import InputError
 from preprocess.interruption import Interrupted, interruptible
-from preprocess.pipeline import Pipeline
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -91,15 +90,13 @@ class PythonModel:
 
 
 class BatchModel:
-    """A network: the requests of a batch go through it together, and the next batch may begin before all are answered.
+    """A network: the requests of a batch go through it together, those apart for which nobody waits any more.
 
-    A child defines `load(config)`, which sets `network`, and `finish` where its rows are not yet the answer. Its config
-    names one input and one output.
+    A child defines `load(config)` and `run(batch) -> batch`; its config names one input and one output.
     """
 
     load: Callable[[Config], None]
-    network: Pipeline
-    finish: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def initialize(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -107,27 +104,23 @@ class BatchModel:
         self.overfull = _overfull(args)
         self.load(Config.read(args))
 
-    def execute(self, requests: list[Any]) -> None:
-        """Triton hands over the next batch when this returns; each request is answered through its sender."""
-        waiting = []
-        for request in requests:
-            refusal = _busy() if self.overfull.exists() else _late() if _is_late(request) else None
-            if refusal is None:
-                waiting.append(request)
-            else:
-                _send(request.get_response_sender(), refusal)
-        if not waiting:
-            return
-        parts = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in waiting]
-        senders = [request.get_response_sender() for request in waiting]
+    def execute(self, requests: list[Any]) -> list[Any]:
+        if self.overfull.exists():
+            return [_busy() for _ in requests]
+        late = [_is_late(request) for request in requests]
+        answers = iter(self._answer([request for request, over in zip(requests, late, strict=True) if not over]))
+        return [_late() if over else next(answers) for over in late]
 
-        def answer(number: int, rows: NDArray[np.float32] | Exception) -> None:
-            if isinstance(rows, Exception):
-                _send(senders[number], _internal_error(rows))
-            else:
-                _send(senders[number], _response({self.output: self.finish(rows) if self.finish else rows}))
-
-        self.network.submit(parts, answer)
+    def _answer(self, requests: list[Any]) -> list[Any]:
+        if not requests:
+            return []
+        parts = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]
+        try:
+            rows = self.run(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        except Exception as error:
+            return [_internal_error(error) for _ in requests]
+        ends = np.cumsum([len(part) for part in parts])
+        return [_response({self.output: row}) for row in np.split(rows, ends[:-1])]
 
 
 def _overfull(args: Mapping[str, str]) -> Path:
@@ -184,10 +177,6 @@ def _internal_error(error: Exception) -> Any:
     place = traceback.extract_tb(error.__traceback__)[-1]
     log.error("a model failed with %s in %s, line %s", type(error).__name__, place.name, place.lineno)
     return _error("internal: the model failed", pb_utils.TritonError.INTERNAL)
-
-
-def _send(sender: Any, response: Any) -> None:
-    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def _error(message: str, code: int) -> Any:

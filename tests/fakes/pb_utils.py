@@ -36,30 +36,12 @@ class InferenceResponse:
         return {tensor.name(): tensor.as_numpy() for tensor in self.output_tensors}
 
 
-TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
-
-
-class ResponseSender:
-    """Keeps the one answer of a request."""
-
-    def __init__(self) -> None:
-        self.answers: list[InferenceResponse] = []
-
-    def send(self, response: InferenceResponse, flags: int) -> None:
-        assert flags == TRITONSERVER_RESPONSE_COMPLETE_FINAL
-        self.answers.append(response)
-
-
 @dataclass
 class InferenceRequest:
     tensors: dict[str, np.ndarray]
     options: dict[str, Any] = field(default_factory=dict)
     wanted: tuple[str, ...] = ()
     cancelled: bool = False
-    sender: ResponseSender = field(default_factory=ResponseSender)
-
-    def get_response_sender(self) -> ResponseSender:
-        return self.sender
 
     def inputs(self) -> list[Tensor]:
         return [Tensor(name, array) for name, array in self.tensors.items()]

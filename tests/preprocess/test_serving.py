@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from preprocess.errors import InputError
-from preprocess.pipeline import Pipeline
 from tests.fakes import pb_utils
-from tests.fakes.pb_utils import InferenceRequest, InferenceResponse, TritonError
+from tests.fakes.pb_utils import InferenceRequest, TritonError
 
 
 @pytest.fixture
@@ -180,11 +179,11 @@ def test_a_model_before_which_too_many_wait_refuses_until_they_are_gone(
         return [x(4) if kind == "halve" else faces(1) for _ in range(2)]
 
     (tmp_path / "facenet").touch()
-    assert [(answer.error.message, answer.error.code) for answer in answers(model, asked())] == [
+    assert [(answer.error.message, answer.error.code) for answer in model.execute(asked())] == [
         ("busy: too many requests wait; try again", TritonError.UNAVAILABLE)
     ] * 2
     (tmp_path / "facenet").unlink()
-    assert [answer.error for answer in answers(model, asked())] == [None, None]
+    assert [answer.error for answer in model.execute(asked())] == [None, None]
 
 
 def test_request_parameters_reach_the_model(halve: Any) -> None:
@@ -199,9 +198,8 @@ def network(serving: ModuleType) -> Any:
     class Double(serving.BatchModel):  # type: ignore[name-defined, misc]
         def load(self, config: Any) -> None:
             self.batches: list[int] = []
-            self.network = Pipeline(self.double)
 
-        def double(self, batch: np.ndarray) -> np.ndarray:
+        def run(self, batch: np.ndarray) -> np.ndarray:
             self.batches.append(len(batch))
             return batch * 2 if np.isfinite(batch).all() else batch / None  # type: ignore[operator]
 
@@ -210,43 +208,25 @@ def network(serving: ModuleType) -> Any:
     return model
 
 
-def answers(model: Any, requests: list[InferenceRequest]) -> list[InferenceResponse]:
-    """The answer of each request, by whichever way the model gives it."""
-    returned = model.execute(requests)
-    if returned is not None:
-        return list(returned)
-    end = time.monotonic() + 5
-    while not all(request.sender.answers for request in requests):
-        assert time.monotonic() < end, "a request is not answered"
-        time.sleep(0.001)
-    assert all(len(request.sender.answers) == 1 for request in requests)
-    return [request.sender.answers[0] for request in requests]
-
-
 def faces(*numbers: float, **more: Any) -> InferenceRequest:
     return InferenceRequest({"input": np.array(numbers, np.float32)[:, None]}, **more)
 
 
 def test_the_requests_of_a_batch_go_through_the_network_together_and_come_back_apart(network: Any) -> None:
-    found = answers(network, [faces(1, 2), faces(3), faces(4, 5, 6, 7)])
+    found = network.execute([faces(1, 2), faces(3), faces(4, 5, 6, 7)])
     assert network.batches == [7]
     assert [answer.arrays()["embeddings"][:, 0].tolist() for answer in found] == [[2, 4], [6], [8, 10, 12, 14]]
 
 
 def test_a_network_is_not_run_for_those_whose_time_is_over(network: Any) -> None:
     late = {"deadline_ms": time.time() * 1000 - 1}
-    found = answers(network, [faces(1), faces(2, options=late), faces(3)])
+    found = network.execute([faces(1), faces(2, options=late), faces(3)])
     assert [answer.error and answer.error.code for answer in found] == [None, TritonError.CANCELLED, None]
     assert network.batches == [2]
-    assert answers(network, [faces(2, options=late)])[0].error.code == TritonError.CANCELLED
+    assert network.execute([faces(2, options=late)])[0].error.code == TritonError.CANCELLED
     assert network.batches == [2]
-
-
-def test_rows_that_are_not_yet_the_answer_are_finished(network: Any) -> None:
-    network.finish = lambda rows: rows + 0.5
-    assert answers(network, [faces(1)])[0].arrays()["embeddings"].tolist() == [[2.5]]
 
 
 def test_a_network_that_fails_answers_every_request_of_the_batch(network: Any) -> None:
-    found = answers(network, [faces(np.nan), faces(np.nan)])
+    found = network.execute([faces(np.nan), faces(np.nan)])
     assert [answer.error.message for answer in found] == ["internal: the model failed"] * 2

@@ -7,6 +7,5 @@ from preprocess.serving import BatchModel, Config
 class TritonPythonModel(BatchModel):
     def load(self, config: Config) -> None:
         precision = config.parameters.get("PRECISION", "float32")
-        engine = config.parameters["ENGINE"]
-        self.network = load_embedder(engine, config.directory, config.threads, config.gpu, precision)
-        self.finish = unit
+        network = load_embedder(config.parameters["ENGINE"], config.directory, config.threads, config.gpu, precision)
+        self.run = lambda faces: unit(network(faces))
