@@ -137,7 +137,8 @@ def serve_peer(repository: Path) -> Iterator[str]:
 def engine(
     model: str, name: str, repository: Path, figures: Figures, gpu: str | None = None, precision: str = "float32"
 ) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(HERE / "engine.py"), model, name, precision, str(repository), *([gpu] if gpu else [])]
+    asked = [model, name, precision, str(repository), *([gpu] if gpu else [])]
+    command = [sys.executable, str(HERE / "engine.py"), *asked]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)
     assert process.stdout is not None
