@@ -1,8 +1,7 @@
 """How many requests may be in flight, and how the rest are refused."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -10,7 +9,6 @@ from .errors import CLOSE, Busy
 from .settings import Settings
 
 FULL = ("busy", "the server is full; try again")
-PROMPT_SECONDS = 0.25
 
 
 class Concurrency:
@@ -19,8 +17,7 @@ class Concurrency:
     left: how many of those whose callers have gone still keep the models busy; they keep their slots.
 
     Those that come in the same instant begin one after the other: the event loop sends refusals in between, which
-    would else come after the parsing of all that were admitted. While their bodies come they count already, so that
-    of those too many no body is read; one that is not whole in PROMPT_SECONDS counts no more until it is.
+    would else come after the parsing of all that were admitted.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, left: Callable[[], int]) -> None:
@@ -28,25 +25,12 @@ class Concurrency:
         self.most = settings.max_in_flight
         self.in_flight = 0
         self.left = left
-        self._coming: set[int] = set()
         self._turn = asyncio.Lock()
 
     def full(self) -> bool:
-        return self.in_flight + self.left() + len(self._coming) >= self.most
-
-    @contextlib.contextmanager
-    def coming(self, request: int) -> Iterator[None]:
-        """A block in which a body is read."""
-        self._coming.add(request)
-        timer = asyncio.get_running_loop().call_later(PROMPT_SECONDS, self._coming.discard, request)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            self._coming.discard(request)
+        return self.in_flight + self.left() >= self.most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._coming.discard(id(scope["state"]))  # now it is whole
         if self.full():
             raise Busy(*FULL)
         self.in_flight += 1
@@ -68,5 +52,4 @@ class NotWhileFull:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.slots.full():
             raise Busy(*FULL, CLOSE)
-        with self.slots.coming(id(scope["state"])):
-            await self.app(scope, receive, send)
+        await self.app(scope, receive, send)

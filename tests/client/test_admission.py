@@ -51,19 +51,6 @@ async def done(scope, receive, send):
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def test_of_a_burst_no_body_is_read_of_those_too_many():
-    async def main():
-        slots = Concurrency(done, Settings(max_in_flight=2), none_left)
-        app = RequestId(Errors(NotWhileFull(WholeBody(slots), slots)))
-        calls = [call(app, scope_of("POST", "/service"), b"a", 0.1, b"b") for _ in range(3)]
-        replies = await asyncio.gather(*calls)
-        assert [reply.status for reply in replies] == [200, 200, 503]
-        assert replies[2].headers["connection"] == "close"
-        assert (await call(app, scope_of("POST", "/service"))).status == 200
-
-    asyncio.run(main())
-
-
 def test_a_body_that_takes_long_holds_no_place_until_it_is_whole():
     async def main():
         slots = Concurrency(done, Settings(max_in_flight=1), none_left)
