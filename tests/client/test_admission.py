@@ -1,6 +1,6 @@
 import asyncio
 
-from client.admission import PROMPT_SECONDS, Concurrency, NotWhileFull
+from client.admission import Concurrency, NotWhileFull
 from client.middleware import Errors, RequestId, WholeBody
 from client.settings import Settings
 from tests.client.asgi import answers, call, scope_of
@@ -49,18 +49,6 @@ async def done(scope, receive, send):
     """An application whose body has been read before."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"ok"})
-
-
-def test_a_body_that_takes_long_holds_no_place_until_it_is_whole():
-    async def main():
-        slots = Concurrency(done, Settings(max_in_flight=1), none_left)
-        app = RequestId(Errors(NotWhileFull(WholeBody(slots), slots)))
-        slow = asyncio.ensure_future(call(app, scope_of("POST", "/service"), b"a", 2 * PROMPT_SECONDS, b"b"))
-        await asyncio.sleep(1.5 * PROMPT_SECONDS)
-        assert (await call(app, scope_of("POST", "/service"))).status == 200
-        assert (await slow).status == 200
-
-    asyncio.run(main())
 
 
 def test_of_a_burst_the_refused_need_not_wait_for_the_work_of_the_admitted():
