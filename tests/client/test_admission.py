@@ -1,6 +1,8 @@
 import asyncio
 
-from client.admission import Concurrency, NotWhileFull
+import pytest
+
+from client.admission import FLOW_BYTES, FLOW_SECONDS, Concurrency, NotWhileFull
 from client.middleware import Errors, RequestId, WholeBody
 from client.settings import Settings
 from tests.client.asgi import answers, call, scope_of
@@ -49,6 +51,37 @@ async def done(scope, receive, send):
     """An application whose body has been read before."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "status"),
+    [(FLOW_BYTES, 0.5, 503), (FLOW_BYTES, 1.5, 200), (FLOW_BYTES - 1, 0.5, 200)],
+    ids=["a slot is kept for a large body", "but not for long", "and not for one that drips"],
+)
+def test_while_another_body_comes(size, seconds, status):
+    async def main():
+        slots = Concurrency(done, Settings(max_in_flight=1), none_left)
+        app = RequestId(Errors(NotWhileFull(WholeBody(slots), slots)))
+        first = asyncio.ensure_future(call(app, scope_of("POST", "/service"), b"a" * size, 2 * FLOW_SECONDS, b"b"))
+        await asyncio.sleep(seconds * FLOW_SECONDS)
+        assert (await call(app, scope_of("POST", "/service"))).status == status
+        assert (await first).status == 200
+        assert not slots.coming
+
+    asyncio.run(main())
+
+
+def test_a_large_body_for_which_there_is_no_slot_is_not_read_to_its_end():
+    async def main():
+        slots = Concurrency(done, Settings(max_in_flight=1), none_left)
+        app = RequestId(Errors(NotWhileFull(WholeBody(slots), slots)))
+        large = b"a" * FLOW_BYTES
+        begun = [asyncio.ensure_future(call(app, scope_of("POST", "/service"), large, 0.1, b"b")) for _ in range(2)]
+        replies = await asyncio.gather(*begun)
+        assert sorted(reply.status for reply in replies) == [200, 503]
+        assert [reply.headers.get("connection") for reply in replies if reply.status == 503] == ["close"]
+
+    asyncio.run(main())
 
 
 def test_of_a_burst_the_refused_need_not_wait_for_the_work_of_the_admitted():
