@@ -18,6 +18,8 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / "shared"
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background is born ignoring it
+
 
 @dataclass(frozen=True)
 class Server:

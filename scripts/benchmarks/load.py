@@ -1,17 +1,22 @@
-"""Closed load on the servers, from this one process: so many callers, each with one request at a time."""
+"""Load on the servers: by gRPC with perf_analyzer, by HTTP from this one process, closed and open."""
 
 import asyncio
+import csv
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from random import Random
 from statistics import median
 
 import aiohttp
-import numpy as np
-from tritonclient.grpc import InferInput
-from tritonclient.grpc.aio import InferenceServerClient
 
 Ask = Callable[[], Awaitable[None]]
+Answer = tuple[float, float]  # when it came and how long it took, in seconds
+WARM_UP = 0.2  # of the time measured, before it
 
 
 @dataclass(frozen=True)
@@ -23,30 +28,63 @@ class Load:
     p99: float
     errors: int
 
+    @classmethod
+    def of(cls, answers: list[Answer], begin: float, end: float, errors: int) -> "Load":
+        """Of the answers that came from begin to end: before, callers are still few, and after, fewer and fewer."""
+        times = sorted(1e3 * took for came, took in answers if begin <= came < end) or [float("nan")]
+        return cls(len(times) / (end - begin), median(times), times[int(0.99 * (len(times) - 1))], errors)
+
 
 async def closed(ask: Ask, callers: int, seconds: float) -> Load:
     """Every caller asks again as soon as it has its answer."""
-    times: list[float] = []
+    answers: list[Answer] = []
     errors = 0
-    end = time.perf_counter() + seconds
+    start = time.perf_counter() + WARM_UP * seconds
+    end = start + seconds
 
     async def call() -> None:
         nonlocal errors
         while (begun := time.perf_counter()) < end:
             try:
                 await ask()
-                times.append(time.perf_counter() - begun)
-            except Exception:
+                now = time.perf_counter()
+                answers.append((now, now - begun))
+            except aiohttp.ClientError:
                 errors += 1
 
-    begun = time.perf_counter()
     await asyncio.gather(*(call() for _ in range(callers)))
-    elapsed = time.perf_counter() - begun
-    ordered = sorted(times) or [float("nan")]
-    return Load(len(times) / elapsed, 1e3 * median(ordered), 1e3 * ordered[int(0.99 * (len(ordered) - 1))], errors)
+    return Load.of(answers, start, end, errors)
 
 
-def over_http(url: str, body: bytes, callers: int, seconds: float) -> Load:
+async def opened(ask: Ask, a_second: float, seconds: float) -> Load:
+    """Callers come at random moments, whether or not the ones before have their answers."""
+    answers: list[Answer] = []
+    errors = 0
+    random = Random(0)
+    start = time.perf_counter() + WARM_UP * seconds
+    end = start + seconds
+
+    async def call(due: float) -> None:
+        nonlocal errors
+        try:
+            await ask()
+            now = time.perf_counter()
+            answers.append((now, now - due))
+        except aiohttp.ClientError:
+            errors += 1
+
+    due = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        while due < end:
+            await asyncio.sleep(max(due - time.perf_counter(), 0))
+            group.create_task(call(due))
+            due += random.expovariate(a_second)
+    return Load.of(answers, start, end, errors)
+
+
+def over_http(url: str, body: bytes, callers: int, seconds: float, a_second: float = 0.0) -> Load:
+    """So many callers; or, with a_second, open load at that rate over at most so many connections."""
+
     async def main() -> Load:
         connector = aiohttp.TCPConnector(limit=callers)
         async with aiohttp.ClientSession(connector=connector) as session:
@@ -57,26 +95,22 @@ def over_http(url: str, body: bytes, callers: int, seconds: float) -> Load:
                     await answer.read()
 
             await ask()
-            return await closed(ask, callers, seconds)
+            return await (opened(ask, a_second, seconds) if a_second else closed(ask, callers, seconds))
 
     return asyncio.run(main())
 
 
-def over_grpc(address: str, model: str, pictures: list[bytes], shape: list[int], callers: int, seconds: float) -> Load:
-    """Each request holds `pictures`, as BYTES of `shape`."""
-
-    async def main() -> Load:
-        client = InferenceServerClient(address)
-        image = InferInput("IMAGE", shape, "BYTES")
-        image.set_data_from_numpy(np.array(pictures, object).reshape(shape))
-
-        async def ask() -> None:
-            await client.infer(model, [image])
-
-        try:
-            await ask()
-            return await closed(ask, callers, seconds)
-        finally:
-            await client.close()
-
-    return asyncio.run(main())
+def over_grpc(address: str, model: str, picture: bytes, callers: int, seconds: float) -> Load:
+    """perf_analyzer, whose three windows make up the time."""
+    with tempfile.TemporaryDirectory(prefix="face-bench-") as folder:
+        file, figures = Path(folder) / "picture", Path(folder) / "figures.csv"
+        file.write_bytes(picture)
+        command = [sys.executable, "-m", "client", "perf", f"--picture={file}", f"--triton={address}", model]
+        command += [f"--concurrency-range={callers}", f"--measurement-interval={1e3 * seconds / 3:.0f}"]
+        command += ["--stability-percentage=100", "-f", str(figures)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if not figures.is_file():
+            sys.exit(f"bench: perf_analyzer failed:\n{done.stdout}{done.stderr}")
+        row = next(csv.DictReader(figures.read_text().splitlines()))
+    times = (float(row[f"{name} latency"]) / 1e3 for name in ("p50", "p99"))
+    return Load(float(row["Inferences/Second"]), *times, errors=0)

@@ -74,7 +74,7 @@ def by_batch(model: str, name: str, repository: Path, options: argparse.Namespac
 def resnet_served(repository: Path, seconds: float, figures: Figures) -> None:
     _, crop, _ = requests()
     with serve(repository, defaultdict(list)) as server:
-        load = over_grpc(server["grpc"], "arcface_embed", [crop], [1, 1], CALLERS, 4 * seconds)
+        load = over_grpc(server["grpc"], "arcface_embed", crop, CALLERS, 4 * seconds)
         figures[f"arcface/served to {CALLERS} callers"].append(load.rate)
 
 
@@ -83,8 +83,8 @@ def served(repository: Path, name: str, seconds: float, figures: Figures) -> Non
     with serve(repository, defaultdict(list)) as server:
         url = f"{server['url']}/service/FaceCompareModel"
         figures[f"/service compare/{name}"].append(2 * over_http(url, pairs, CALLERS, 2 * seconds).rate)
-        for model, picture, shape in (("facenet_embed", crop, [1, 1]), ("face_detect", photo, [1])):
-            load = over_grpc(server["grpc"], model, [picture], shape, CALLERS, 2 * seconds)
+        for model, picture in (("facenet_embed", crop), ("face_detect", photo)):
+            load = over_grpc(server["grpc"], model, picture, CALLERS, 2 * seconds)
             figures[f"{model}/{name}"].append(load.rate)
 
 

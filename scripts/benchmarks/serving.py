@@ -53,19 +53,22 @@ def main() -> None:
                 for batch in batches:
                     figures[f"engine/{model}/{name}/batch {batch}"].append(run_engine(runner, batch, seconds / 4))
             for many in callers:
-                for model, pictures, shape, faces in (
-                    ("facenet_embed", [crop], [1, 1], 1),
-                    ("arcface_embed", [crop], [1, 1], 1),
-                    ("face_detect", [photo], [1], 1),
-                    ("facenet_photo", [photo], [1], 1),
+                for model, picture in (
+                    ("facenet_embed", crop),
+                    ("arcface_embed", crop),
+                    ("face_detect", photo),
+                    ("facenet_photo", photo),
                 ):
-                    answered = over_grpc(server["grpc"], model, pictures, shape, many, seconds / 2)
-                    keep(figures, f"grpc/{model}/callers {many}", answered, faces)
+                    answered = over_grpc(server["grpc"], model, picture, many, seconds)
+                    keep(figures, f"grpc/{model}/callers {many}", answered, 1)
                 url = f"{server['url']}/service/FaceCompareModel"
                 keep(figures, f"http/service compare/callers {many}", over_http(url, pairs, many, seconds), 2)
                 if many <= 16:  # the original's queue
                     answered = over_http(f"{peer}/service", pairs, many, seconds)
                     keep(figures, f"http/peer compare/callers {many}", answered, 2)
+            a_second = 0.7 * figures["http/service compare/callers 8/faces per second"][-1] / 2
+            answered = over_http(url, pairs, 64, 2 * seconds, a_second)
+            keep(figures, "http/service compare/open load of 0.7", answered, 2)
         figures |= {f"memory/{name}": [size] for name, size in memory(server["pid"]).items()}
         steps = statistics(server["http"])
     report(options.out, machine(), figures, steps)

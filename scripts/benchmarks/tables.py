@@ -109,7 +109,7 @@ def plot(figures: Figures, file: Path) -> None:
         points = sorted(
             (int(name.split("callers ")[1].split("/")[0]), median(values))
             for name, values in figures.items()
-            if name.startswith(f"{base}/") and name.endswith("faces per second")
+            if name.startswith(f"{base}/callers") and name.endswith("faces per second")
         )
         axes.plot([callers for callers, _ in points], [rate for _, rate in points], marker="o", label=base)
     axes.set(xscale="log", xlabel="callers", ylabel="faces per second", ylim=(0, None))

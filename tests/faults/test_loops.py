@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,22 +48,28 @@ def victim(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
+@contextmanager
+def asked(victim: Server, known: Known, picture: bytes) -> Iterator[tuple[Tally, float]]:
+    """Callers who know what they must be told, and when one came whose picture the detector never ends."""
+    with Callers(port(victim), known, 62) as tally:
+        time.sleep(2)
+        caller = threading.Thread(target=post, args=(victim.url + DETECT, picture))
+        caller.start()
+        yield tally, time.monotonic()
+        caller.join()
+        time.sleep(3)
+
+
 def test_a_loop_of_python_costs_its_caller_and_those_behind_him_their_deadline(
     victim: Server, known: Known, make_picture: Callable[..., bytes], record_property: Callable[..., None]
 ) -> None:
     seconds_until(True, victim, 60)
     before = processes(victim)
-    with Callers(port(victim), known, 62) as tally:
-        time.sleep(2)
-        begun = time.monotonic()
-        caller = threading.Thread(target=post, args=(victim.url + DETECT, make_picture("PNG", size=PYTHON)))
-        caller.start()
+    with asked(victim, known, make_picture("PNG", size=PYTHON)) as (tally, begun):
         time.sleep(1)
         while post(victim.url + DETECT, make_picture())[0] != 200:
             assert is_ready(victim)
         recovered = time.monotonic() - begun
-        caller.join()
-        time.sleep(3)
     record(record_property, "detector in a loop of Python", "-", recovered, tally)
     assert recovered < 12
     assert processes(victim) == before
@@ -74,17 +81,11 @@ def test_a_loop_in_a_library_is_noticed_and_ended(
 ) -> None:
     seconds_until(True, victim, 60)
     before = processes(victim)
-    with Callers(port(victim), known, 62) as tally:
-        time.sleep(2)
-        begun = time.monotonic()
-        caller = threading.Thread(target=post, args=(victim.url + DETECT, make_picture("PNG", size=LIBRARY)))
-        caller.start()
+    with asked(victim, known, make_picture("PNG", size=LIBRARY)) as (tally, begun):
         noticed = round(seconds_until(False, victim, 20), 1)
         seconds_until(True, victim, 60)
         recovered = time.monotonic() - begun
-        caller.join()
         assert post(victim.url + DETECT, make_picture())[0] == 200
-        time.sleep(3)
     record(record_property, "detector in a loop of a library", noticed, recovered, tally)
     assert recovered < 60
     assert processes(victim)["face_detect"] != before["face_detect"]

@@ -51,6 +51,31 @@ def test_tensorflow_without_a_gpu_does_not_step_in_for_one(repository: Path) -> 
         engines.load_embedder("tensorflow", repository / "facenet" / "1", 1, gpu=2)
 
 
+@pytest.mark.parametrize(
+    ("faces", "threads", "sizes"),
+    [
+        (1, 2, []),
+        (2, 2, [1, 1]),
+        (3, 2, [1, 1]),
+        (6, 2, [2, 2, 1, 1]),
+        (7, 2, [2, 2, 1, 1]),
+        (8, 2, [2, 2, 2, 2]),
+        (5, 1, [2, 2, 1]),
+        (7, 4, [1, 1, 1, 1]),
+    ],
+)
+def test_portions_give_each_thread_as_many_faces(faces: int, threads: int, sizes: list[int]) -> None:
+    assert engines.portion_sizes(faces, threads) == sizes
+
+
+@pytest.mark.parametrize("faces", [1, 2, 3, 6, 7])
+def test_a_face_is_embedded_alike_in_any_batch(faces: int, repository: Path) -> None:
+    run = engines.load_embedder("onnxruntime", repository / "arcface" / "1", 2)
+    batch = np.random.default_rng(0).uniform(0, 255, (faces, 3, 112, 112)).astype(np.float32)
+    alone = np.concatenate([run(batch[number : number + 1]) for number in range(faces)])
+    np.testing.assert_allclose(run(batch), alone, atol=1e-5)
+
+
 def test_rows_become_unit_length_and_zeros_stay_finite() -> None:
     rows = engines.unit(np.array([[3, 4], [0, 0]], np.float32))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0]])
