@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def resnet_100(folder: Path) -> Path:
-    """A model repository in `folder` whose ArcFace is ResNet-100 with random weights; made once."""
+    """A model repository in `folder` whose ArcFace is ResNet-100 with random weights; made once, then kept up to date."""
     repository = folder / "resnet100"
     if not (repository / "manifest.json").is_file():
         folder.mkdir(exist_ok=True)
@@ -61,6 +61,8 @@ def resnet_100(folder: Path) -> Path:
             sys.exit("bench: ResNet-100 could not be prepared")
         for file in folder.glob("random-r100-*"):
             file.unlink()
+    elif prepare.main([f"--repository={repository}"]):
+        sys.exit("bench: ResNet-100 could not be brought up to date")
     return repository
 
 

@@ -55,7 +55,11 @@ def held(server: Server) -> dict[str, int]:
 
 
 def hold(server: Server, port: int, a_second: float, seconds: float, five_idle_p50: float) -> None:
-    """Six parts, and what is promised of all but the first, which is the warm-up."""
+    """Six parts at random moments, what is promised of all but the first, and one part more at even distances.
+
+    Before it as many callers as may be in flight: what the largest batches need is then there.
+    """
+    asyncio.run(closed(port, 64, 10, mixed()))
     parts, sizes = [], []
     for part in range(1, 7):
         parts.append(asyncio.run(arrivals(port, a_second, seconds / 6, mixed())))
@@ -71,6 +75,8 @@ def hold(server: Server, port: int, a_second: float, seconds: float, five_idle_p
         "memory_last_to_first": round(sizes[-1]["all"] / sizes[1]["all"], 3),
     }
     print(json.dumps(told), flush=True)
+    even = asyncio.run(arrivals(port, a_second, seconds / 6, mixed(), regular=True))
+    say("0.7 C at even distances", even, seconds / 6)
 
 
 def run(server: Server, work: str, minutes: float) -> None:

@@ -126,8 +126,11 @@ async def identity(port: int, callers: int, known: Known, tally: Tally, going: C
     await asyncio.gather(*(call(caller) for caller in range(callers)))
 
 
-async def arrivals(port: int, a_second: float, seconds: float, requests: list[tuple[str, bytes]]) -> Tally:
-    """Open arrivals: so many requests a second at random moments, whether or not the last ones are answered."""
+async def arrivals(
+    port: int, a_second: float, seconds: float, requests: list[tuple[str, bytes]], regular: bool = False
+) -> Tally:
+    """Open arrivals: so many requests a second, at random moments (Poisson) or at even distances, whether or not the
+    last ones are answered."""
     tally, random = Tally(), np.random.default_rng(0)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -144,7 +147,7 @@ async def arrivals(port: int, a_second: float, seconds: float, requests: list[tu
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         index += 1
-        due += random.exponential(1 / a_second)
+        due += 1 / a_second if regular else random.exponential(1 / a_second)
     await asyncio.gather(*tasks)
     return tally
 
