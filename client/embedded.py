@@ -52,9 +52,9 @@ class EmbeddedTriton:
         return "127.0.0.1" if self.address == "0.0.0.0" else self.address
 
     @property
-    def overfull(self) -> Path:
-        """The folder with a file for each model that is to refuse requests, because too many wait before it."""
-        return self.runtime / "overfull"
+    def watched(self) -> Path:
+        """The folder in which models' processes and client/stubs.py tell each other what preprocess/watched.py says."""
+        return self.runtime / "watched"
 
     def start(self) -> None:
         """Start the process and return at once; `wait_ready` tells when models can answer."""
@@ -64,11 +64,11 @@ class EmbeddedTriton:
         if self.log:
             self.log.unlink(missing_ok=True)
         self.runtime = Path(tempfile.mkdtemp(prefix="face-triton-"))
-        self.overfull.mkdir()
+        self.watched.mkdir()
         server = installation.find(self.runtime)
         self.process = subprocess.Popen(
             self._command(server),
-            env={**_environment(server), "FACE_OVERFULL": str(self.overfull)},
+            env={**_environment(server), "FACE_WATCHED": str(self.watched)},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
             preexec_fn=die_with_parent,

@@ -1,92 +1,105 @@
 """What the launcher sees of its Triton's models, twice a second: which has died, which hangs, which too many wait for.
 
-Triton 2.51 takes a model for ready whose Python process died or hangs. Whoever is stopped or waits for a lock gains no
-processor time; whoever works does, however slowly. So a model hangs when requests wait before it and its process
-neither answers any nor works. One that works hangs when it has answered none, not even with a failure, for longer than
-it is let work (preprocess/serving.py).
+Triton 2.51 takes a model for ready whose Python process died or hangs. Each process keeps a record of its calls
+(preprocess/watched.py), and the kernel one of its processor time. Whoever is stopped or waits for a lock gains no
+processor time; whoever works does, however slowly. So a process hangs when it is stopped, or does not work though a
+call of it is under way or requests wait before its model, of which it takes none. One that works hangs when the same
+call is under way for longer than it is let work (preprocess/serving.py). A model may have several processes, of which
+each is seen apart.
 
-Its own bound for what waits (`default_queue_policy`) costs half a second now and then: with one it does not wake up for
-a request that comes while the model is at work. So a file of the model's name tells the model to refuse what waits.
+Triton's own bound for what waits (`default_queue_policy`) costs half a second now and then: with one it does not wake
+up for a request that comes while the model is at work. So a file of the model's name tells the model to refuse what
+waits.
 """
 
 import contextlib
 import http.client
 import re
+import struct
+import time
 import urllib.request
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.embedded import EmbeddedTriton
 
-HUNG_LOOKS = 4  # in a row, two a second, without answer or work
-ENDLESS_LOOKS = 28  # without an answer: 9 s of work, and the longest step that Python cannot interrupt
+HUNG_LOOKS = 4  # in a row, two a second, without work
 GONE_LOOKS = 2  # a list of processes that is read while one comes or goes may lack another
+ENDLESS_SECONDS = 14.0  # of one call: 9 s of work, and the longest step that Python cannot interrupt
 MOST_WAITING = 256  # before one model: as many as two cores answer in a deadline
 RESTING_TICKS = 1  # hundredths of a second that a waiting process may use between two looks
-METRIC = re.compile(
-    r'nv_inference_(pending_request_count|exec_count|request_failure)\{[^}]*model="([^"]+)"[^}]*\} (\S+)'
-)
+CALLS = struct.Struct("=qd")  # calls begun so far; when the one under way began, of time.monotonic(), or 0
+METRIC = re.compile(r'nv_inference_pending_request_count\{[^}]*model="([^"]+)"[^}]*\} (\S+)')
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a model has done since it was loaded, and how many requests wait before it."""
+    """What a process of a model has done since it was started, and how many requests wait before the model.
 
+    ticks: hundredths of a second of processor time; calls: of Triton's, begun so far; busy: seconds that the one under
+    way has taken, or None; stopped: by a signal
+    """
+
+    model: str
     ticks: int
-    answered: int
+    calls: int
+    busy: float | None
     waiting: int
-    failed: int = 0  # among them those that Triton answers itself, before a process that is stopped
+    stopped: bool = False
 
 
 class Stubs:
-    """The models' Python processes of one Triton, to be looked at again and again."""
+    """The models' Python processes of a Triton since its last start, to be looked at again and again."""
 
     def __init__(self, triton: EmbeddedTriton) -> None:
         self._triton = triton
-        self._last: dict[str, Work] = {}
-        self._idle: Counter[str] = Counter()
-        self._silent: Counter[str] = Counter()
-        self._gone: Counter[str] = Counter()
+        self._last: dict[int, Work] = {}
+        self._idle: Counter[int] = Counter()
+        self._gone: Counter[int] = Counter()
 
     def look(self) -> str | None:
         """Have models refuse before which too many wait; what is wrong with a model, if anything is."""
-        now = _work(self._triton)
-        for model, work in now.items():
-            _bound(self._triton.overfull / model, work.waiting)
+        if self._triton.process is None:
+            return None
+        waiting = _waiting(self._triton)
+        processes = _processes(self._triton.process.pid)
+        now = {pid: work_of(pid, model, waiting[model], self._triton.watched) for pid, model in processes}
+        for model in {work.model for work in now.values()}:
+            _bound(self._triton.watched / model, waiting[model])
         return self.judge(now)
 
-    def judge(self, now: dict[str, Work]) -> str | None:
-        """What is wrong with a model, from what was seen of each."""
+    def judge(self, now: dict[int, Work]) -> str | None:
+        """What is wrong with a model, from what was seen of each process, by its id."""
         before = self._last
-        silent = {model for model, work in now.items() if model in before and _silent(before[model], work)}
-        self._silent = _counted(self._silent, {model for model in silent if now[model].failed == before[model].failed})
-        self._idle = _counted(self._idle, {model for model in silent if _resting(before[model], now[model])})
+        self._idle = _counted(self._idle, {pid for pid in now.keys() & before.keys() if _idle(before[pid], now[pid])})
         self._gone = _counted(self._gone, before.keys() - now.keys())
         self._last = before | now
-        for wrong, seen, looks in (
-            ("hangs", self._idle, HUNG_LOOKS),
-            ("works without an end", self._silent, ENDLESS_LOOKS),
-            ("has died", self._gone, GONE_LOOKS),
+        endless = [pid for pid, work in now.items() if (work.busy or 0) > ENDLESS_SECONDS]
+        for wrong, pids in (
+            ("hangs", _seen(self._idle, HUNG_LOOKS)),
+            ("works without an end", endless),
+            ("has died", _seen(self._gone, GONE_LOOKS)),
         ):
-            for model, times in seen.items():
-                if times >= looks:
-                    return f"{model} {wrong}"
+            for pid in pids:
+                return f"{self._last[pid].model} {wrong}"
         return None
 
 
-def _counted(times: Counter[str], seen: Set[str]) -> Counter[str]:
-    """In how many looks without a break a model was seen so."""
-    return Counter({model: times[model] + 1 for model in seen})
+def _counted(times: Counter[int], seen: Set[int]) -> Counter[int]:
+    """In how many looks without a break a process was seen so."""
+    return Counter({pid: times[pid] + 1 for pid in seen})
 
 
-def _silent(before: Work, now: Work) -> bool:
-    return now.waiting > 0 and now.answered == before.answered
+def _seen(times: Counter[int], looks: int) -> Iterable[int]:
+    return [pid for pid, count in times.items() if count >= looks]
 
 
-def _resting(before: Work, now: Work) -> bool:
-    return 0 <= now.ticks - before.ticks <= RESTING_TICKS
+def _idle(before: Work, now: Work) -> bool:
+    """Whether a process did nothing that has something to do, or may be given it at any moment and not notice."""
+    asked = now.busy is not None or now.waiting > 0 or now.stopped
+    return asked and now.calls == before.calls and 0 <= now.ticks - before.ticks <= RESTING_TICKS
 
 
 def _bound(refuse: Path, waiting: int) -> None:
@@ -98,40 +111,42 @@ def _bound(refuse: Path, waiting: int) -> None:
             refuse.unlink(missing_ok=True)
 
 
-def _work(triton: EmbeddedTriton) -> dict[str, Work]:
-    """Each Python model's work; none where Triton does not tell."""
-    if triton.process is None:
-        return {}
+def _waiting(triton: EmbeddedTriton) -> Counter[str]:
+    """How many requests wait before each model; none where Triton does not tell."""
     url = f"http://{triton.host}:{triton.ports.metrics}/metrics"
-    numbers: Counter[tuple[str, str]] = Counter()
+    numbers: Counter[str] = Counter()
     with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(url, timeout=1) as answer:
-        for kind, model, number in METRIC.findall(answer.read().decode()):
-            numbers[kind, model] += int(float(number))
-    return {
-        model: Work(
-            ticks,
-            answered=numbers["exec_count", model],
-            waiting=numbers["pending_request_count", model],
-            failed=numbers["request_failure", model],
-        )
-        for model, ticks in _ticks(triton.process.pid).items()
-    }
+        for model, number in METRIC.findall(answer.read().decode()):
+            numbers[model] += int(float(number))
+    return numbers
 
 
-def _ticks(triton: int) -> Counter[str]:
-    """Processor time, in hundredths of a second, of each model's Python processes: children of tritonserver."""
-    found: Counter[str] = Counter()
-    for child in _read(f"{triton}/task/{triton}/children").split():
-        arguments = _read(f"{child}/cmdline").split("\0")
-        fields = _read(f"{child}/stat").rpartition(")")[2].split()
-        if fields and len(arguments) > 1 and arguments[1].endswith("/model.py"):  # a dead one has no arguments
-            found[Path(arguments[1]).parts[-3]] += int(fields[11]) + int(fields[12])  # user, system
-    return found
+def _processes(server: int) -> Iterator[tuple[int, str]]:
+    """The id and the model of each of the models' Python processes: children of tritonserver."""
+    for child in _read(Path(f"/proc/{server}/task/{server}/children")).split():
+        arguments = _read(Path("/proc", child.decode(), "cmdline")).split(b"\0")
+        if len(arguments) > 1 and arguments[1].endswith(b"/model.py"):  # a dead one has no arguments
+            yield int(child), Path(arguments[1].decode()).parts[-3]
 
 
-def _read(file: str) -> str:
-    """A file of /proc; empty where the process has gone."""
+def work_of(pid: int, model: str, waiting: int, records: Path) -> Work:
+    """What the kernel and the process itself tell of its work."""
+    record = _read(records / str(pid))
+    calls, since = CALLS.unpack(record) if len(record) == CALLS.size else (0, 0.0)
+    fields = _read(Path("/proc", str(pid), "stat")).rpartition(b")")[2].split()
+    return Work(
+        model,
+        ticks=int(fields[11]) + int(fields[12]) if fields else 0,  # user, system
+        calls=calls,
+        busy=time.monotonic() - since if since else None,
+        waiting=waiting,
+        stopped=fields[:1] == [b"T"],
+    )
+
+
+def _read(file: Path) -> bytes:
+    """A file's bytes; none where the process has gone."""
     try:
-        return Path("/proc", file).read_text()
+        return file.read_bytes()
     except OSError:
-        return ""
+        return b""

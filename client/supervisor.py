@@ -119,6 +119,7 @@ def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
         if wrong or not_ready.exhausted(gateway.ready()):
             log.warning("Triton is started again: %s", wrong or "not every model answers")
             _restart(triton)
+            stubs = Stubs(triton)
             not_ready.renew()
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from preprocess.engines import cores
 from preprocess.errors import InputError
 from preprocess.interruption import Interrupted, interruptible
+from preprocess.watched import Watched
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -79,14 +80,15 @@ class PythonModel:
     infer: Callable[[Request], Arrays]
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        self.overfull = _overfull(args)
+        self.watched = Watched(args["model_name"])
         self.load(Config.read(args))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        if self.overfull.exists():
-            return [_busy() for _ in requests]
-        end = time.monotonic() + WORK_SECONDS  # of all together: what hangs is told by its silence
-        return [_respond(request, end, self.infer) for request in requests]
+        with self.watched.call():
+            if self.watched.overfull():
+                return [_busy() for _ in requests]
+            end = time.monotonic() + WORK_SECONDS  # of all together: what hangs is told by its silence
+            return [_respond(request, end, self.infer) for request in requests]
 
 
 class BatchModel:
@@ -101,15 +103,16 @@ class BatchModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
         self.input, self.output = config["input"][0]["name"], config["output"][0]["name"]
-        self.overfull = _overfull(args)
+        self.watched = Watched(args["model_name"])
         self.load(Config.read(args))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        if self.overfull.exists():
-            return [_busy() for _ in requests]
-        late = [_is_late(request) for request in requests]
-        answers = iter(self._answer([request for request, over in zip(requests, late, strict=True) if not over]))
-        return [_late() if over else next(answers) for over in late]
+        with self.watched.call():
+            if self.watched.overfull():
+                return [_busy() for _ in requests]
+            late = [_is_late(request) for request in requests]
+            answers = iter(self._answer([request for request, over in zip(requests, late, strict=True) if not over]))
+            return [_late() if over else next(answers) for over in late]
 
     def _answer(self, requests: list[Any]) -> list[Any]:
         if not requests:
@@ -121,11 +124,6 @@ class BatchModel:
             return [_internal_error(error) for _ in requests]
         ends = np.cumsum([len(part) for part in parts])
         return [_response({self.output: row}) for row in np.split(rows, ends[:-1])]
-
-
-def _overfull(args: Mapping[str, str]) -> Path:
-    """The file that is there while too many requests wait before this model, as client/stubs.py finds."""
-    return Path(os.environ.get("FACE_OVERFULL", "/nowhere"), args["model_name"])
 
 
 def _busy() -> Any:

@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def resnet_100(folder: Path) -> Path:
-    """A model repository in `folder` whose ArcFace is ResNet-100 with random weights; made once, then kept up to date."""
+    """A model repository in `folder` whose ArcFace is ResNet-100 with random weights; made once, kept up to date."""
     repository = folder / "resnet100"
     if not (repository / "manifest.json").is_file():
         folder.mkdir(exist_ok=True)

@@ -1,80 +1,112 @@
 """What tells a model that hangs from one at work; tests/faults stops a real one and overfills a real queue."""
 
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from client.embedded import EmbeddedTriton, Ports
-from client.stubs import ENDLESS_LOOKS, GONE_LOOKS, HUNG_LOOKS, METRIC, Stubs, Work
+from client.stubs import ENDLESS_SECONDS, GONE_LOOKS, HUNG_LOOKS, METRIC, Stubs, Work, work_of
+from preprocess.watched import Watched
+
+
+def detector(
+    ticks: int = 70, calls: int = 3, busy: float | None = None, waiting: int = 0, stopped: bool = False
+) -> Work:
+    return Work("face_detect", ticks, calls, busy, waiting, stopped)
 
 
 def found(*seen: Work) -> str | None:
     """What is said of a detector after these looks."""
     models = Stubs(EmbeddedTriton(Path("nowhere"), Ports()))
-    return [models.judge({"face_detect": work}) for work in seen][-1]
+    return [models.judge({1: work}) for work in seen][-1]
 
 
-def test_a_model_that_does_nothing_while_requests_wait_hangs() -> None:
-    assert found(*[Work(70, 3, waiting=2)] * HUNG_LOOKS) is None
-    assert found(*[Work(70, 3, waiting=2)] * (HUNG_LOOKS + 1)) == "face_detect hangs"
+@pytest.mark.parametrize(
+    "asked",
+    [detector(busy=0.5), detector(waiting=2), detector(stopped=True)],
+    ids=["in a call", "before one", "which it would not notice"],
+)
+def test_a_process_that_does_nothing_though_it_is_asked_hangs(asked: Work) -> None:
+    assert found(*[asked] * HUNG_LOOKS) is None
+    assert found(*[asked] * (HUNG_LOOKS + 1)) == "face_detect hangs"
 
 
-def test_a_stopped_model_hangs_though_triton_answers_failures_for_it() -> None:
-    assert found(*[Work(70, 3, waiting=2, failed=look) for look in range(HUNG_LOOKS + 1)]) == "face_detect hangs"
+def test_a_process_nobody_asks_may_rest() -> None:
+    assert found(*[detector()] * 20) is None
 
 
-def test_a_model_whose_requests_all_run_out_of_time_is_left_alone() -> None:
-    looks = [Work(70 + 50 * look, 3, waiting=40, failed=look // (ENDLESS_LOOKS - 2)) for look in range(200)]
-    assert found(*looks) is None
+def test_a_process_that_works_on_one_request_as_long_as_it_may_does_not_hang() -> None:
+    looks = 2 * int(ENDLESS_SECONDS)
+    assert found(*[detector(70 + 2 * look, busy=look / 2, waiting=40) for look in range(looks)]) is None
 
 
-def test_a_model_nobody_waits_for_may_rest() -> None:
-    assert found(*[Work(70, 3, waiting=0)] * 20) is None
+def test_a_process_that_works_for_longer_on_one_call_works_without_an_end() -> None:
+    assert found(detector(busy=ENDLESS_SECONDS - 0.1)) is None
+    assert found(detector(busy=ENDLESS_SECONDS + 0.1)) == "face_detect works without an end"
 
 
-def test_a_model_that_works_long_on_one_request_does_not_hang() -> None:
-    assert found(*[Work(70 + 2 * look, 3, waiting=40) for look in range(20)]) is None
-
-
-def test_a_model_that_works_for_longer_than_it_is_let_work_on_one_request_works_without_an_end() -> None:
-    looks = [Work(70 + 50 * look, 3, waiting=1) for look in range(ENDLESS_LOOKS + 1)]
-    assert found(*looks[:-1]) is None
-    assert found(*looks) == "face_detect works without an end"
-
-
-def test_a_model_that_is_let_work_to_the_last_moment_on_every_request_is_left_alone() -> None:
-    """Nine seconds and the longest step in which Python cannot interrupt it, request after request, others waiting."""
-    assert found(*[Work(70 + 50 * look, look // (ENDLESS_LOOKS - 2), waiting=40) for look in range(200)]) is None
-
-
-def test_a_model_that_answers_with_little_work_does_not_hang() -> None:
-    assert found(*[Work(70, answered, waiting=1) for answered in range(20)]) is None
-
-
-def test_a_model_whose_process_is_gone_has_died() -> None:
-    models = Stubs(EmbeddedTriton(Path("nowhere"), Ports()))
-    two = {model: Work(70, 3, waiting=0) for model in ("facenet", "face_detect")}
-    one = {"face_detect": two["face_detect"]}
-    assert [models.judge(now) for now in (two, one, two, *[one] * GONE_LOOKS)][-2:] == [None, "facenet has died"]
-    assert models.judge(two) is None
+def test_a_process_that_answers_with_little_work_does_not_hang() -> None:
+    assert found(*[detector(calls=calls, waiting=1) for calls in range(20)]) is None
 
 
 def test_one_sign_of_work_starts_the_count_anew() -> None:
-    still = [Work(70, 3, waiting=2)] * HUNG_LOOKS
-    assert found(*still, Work(80, 3, waiting=2), *[Work(80, 3, waiting=2)] * (HUNG_LOOKS - 1)) is None
+    still = [detector(waiting=2)] * HUNG_LOOKS
+    assert found(*still, detector(80, waiting=2), *[detector(80, waiting=2)] * (HUNG_LOOKS - 1)) is None
 
 
-def test_a_model_that_was_started_again_is_another() -> None:
-    assert found(*[Work(70, 3, waiting=2)] * HUNG_LOOKS, Work(5, 0, waiting=2)) is None
+def test_a_process_that_hangs_is_told_from_its_twin_at_work() -> None:
+    models = Stubs(EmbeddedTriton(Path("nowhere"), Ports()))
+    looks = [{1: detector(waiting=9), 2: detector(70 + 40 * look, look, 0.01, waiting=9)} for look in range(5)]
+    assert [models.judge(now) for now in looks] == [None] * 4 + ["face_detect hangs"]
+
+
+def test_a_model_one_of_whose_processes_is_gone_has_died() -> None:
+    models = Stubs(EmbeddedTriton(Path("nowhere"), Ports()))
+    two = {1: detector(), 2: detector()}
+    assert [models.judge(now) for now in (two, {2: detector()}, two)] == [None] * 3  # only the list was amiss
+    assert [models.judge({2: detector()}) for _ in range(GONE_LOOKS)] == [None, "face_detect has died"]
 
 
 def test_a_triton_that_does_not_run_has_no_model_that_hangs() -> None:
     assert Stubs(EmbeddedTriton(Path("nowhere"), Ports())).look() is None
 
 
+def test_what_a_process_tells_of_its_calls_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACE_WATCHED", str(tmp_path))
+    watched = Watched("facenet")
+
+    def seen() -> Work:
+        return work_of(os.getpid(), "facenet", 4, tmp_path)
+
+    assert (seen().calls, seen().busy, seen().waiting) == (0, None, 4)
+    with watched.call():
+        time.sleep(0.02)
+        assert seen().calls == 1
+        assert 0.02 <= (seen().busy or 0) < 1
+    assert (seen().calls, seen().busy) == (1, None)
+    assert seen().ticks > 0
+
+
+def test_a_stopped_process_is_seen_to_be_stopped(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not work_of(process.pid, "facenet", 0, tmp_path).stopped
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert work_of(process.pid, "facenet", 0, tmp_path).stopped
+        process.kill()
+
+
+def test_a_process_that_has_just_gone_is_read_as_one_that_never_worked(tmp_path: Path) -> None:
+    assert work_of(0, "facenet", 0, tmp_path) == Work("facenet", 0, 0, None, 0)
+
+
 @pytest.mark.parametrize("gpu", ["", 'gpu_uuid="GPU-1",'], ids=["cpu", "gpu"])
 def test_the_metrics_of_triton_are_read(gpu: str) -> None:
     lines = f"""nv_inference_exec_count{{{gpu}model="face_detect",version="1"}} 12
-nv_inference_request_failure{{model="face_detect",reason="OTHER",version="1"}} 3
+nv_inference_pending_request_count{{{gpu}model="face_detect",version="1"}} 3
 """
-    assert METRIC.findall(lines) == [("exec_count", "face_detect", "12"), ("request_failure", "face_detect", "3")]
+    assert METRIC.findall(lines) == [("face_detect", "3")]

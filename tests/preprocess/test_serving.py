@@ -172,7 +172,7 @@ def leave(request: InferenceRequest, gone: bool) -> None:
 def test_a_model_before_which_too_many_wait_refuses_until_they_are_gone(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FACE_OVERFULL", str(tmp_path))
+    monkeypatch.setenv("FACE_WATCHED", str(tmp_path))
     model = request.getfixturevalue(kind)
 
     def asked() -> list[InferenceRequest]:

@@ -1,0 +1,41 @@
+"""What a model's process and the launcher that watches it (client/stubs.py) tell each other: files in FACE_WATCHED."""
+
+import contextlib
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+CALLS = struct.Struct("=qd")  # calls begun so far; when the one under way began, of time.monotonic(), or 0
+
+
+class Watched:
+    """A model's process, as its launcher sees it; nobody watches where FACE_WATCHED names no folder.
+
+    The process keeps CALLS in the file of its process id. The launcher leaves a file of the model's name there while
+    too many requests wait before it.
+    """
+
+    def __init__(self, model: str) -> None:
+        folder = os.environ.get("FACE_WATCHED")
+        self._refuse = Path(folder, model) if folder else None
+        self._record = os.open(Path(folder, str(os.getpid())), os.O_WRONLY | os.O_CREAT, 0o600) if folder else None
+        self._calls = 0
+
+    def overfull(self) -> bool:
+        return self._refuse is not None and self._refuse.exists()
+
+    @contextlib.contextmanager
+    def call(self) -> Iterator[None]:
+        """A block that is one call of Triton's."""
+        self._calls += 1
+        self._tell(time.monotonic())
+        try:
+            yield
+        finally:
+            self._tell(0.0)
+
+    def _tell(self, since: float) -> None:
+        if self._record is not None:
+            os.pwrite(self._record, CALLS.pack(self._calls, since), 0)
