@@ -73,7 +73,7 @@ class EmbeddedTriton:
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
             preexec_fn=die_with_parent,
         )
-        self._guard = _guard(self.process.pid, self.shm_prefix)
+        self._guard = _guard(self.process.pid, self.shm_prefix, self.runtime)
 
     def wait_ready(self, seconds: float) -> None:
         """Return when every model is loaded; raise LaunchError if the server ends first or takes longer."""
@@ -171,13 +171,14 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _guard(group: int, shm_prefix: str) -> subprocess.Popen[bytes]:
+def _guard(group: int, shm_prefix: str, runtime: Path) -> subprocess.Popen[bytes]:
     """A process that outlives this one for a moment, to clear away what a killed launcher leaves.
 
     tritonserver dies with its launcher, and models' processes end by themselves when they see that; but one that waits
     for tritonserver just then waits for ever.
     """
-    command = ["sh", "-c", 'read nothing; sleep 2; kill -KILL -"$0"; rm -f "$1"*', str(group), f"/dev/shm/{shm_prefix}"]
+    clear = 'read nothing; sleep 2; kill -KILL -"$0"; rm -f "$1"*; rm -rf "$2"'
+    command = ["sh", "-c", clear, str(group), f"/dev/shm/{shm_prefix}", str(runtime)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

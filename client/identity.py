@@ -20,6 +20,7 @@ class Identity:
     weights_sha256: str
     preprocessing: str
     engine: str
+    precision: str
     dimension: int
 
 
@@ -33,5 +34,6 @@ async def read_identity(client: InferenceServerClient, network: Network, timeout
         weights_sha256=known.get("WEIGHTS_SHA256", ""),
         preprocessing=known.get("PREPROCESSING", ""),
         engine=known.get("ENGINE", ""),
+        precision=known.get("PRECISION", ""),
         dimension=config.output[0].dims[-1] if config.output else -1,
     )

@@ -56,6 +56,7 @@ class Gateway:
                     weights_sha256=model["weights_sha256"],
                     preprocessing=model["preprocessing"],
                     engine=model["engine"],
+                    precision=model["precision"],
                     dimension=model["dimension"] or -1,
                 )
         raise Internal("model_missing", f"the gateway does not know {network}")

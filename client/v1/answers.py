@@ -168,6 +168,7 @@ class Model:
     distance_threshold: Threshold
     preprocessing: str
     engine: str
+    precision: Annotated[str, About("Of the network's arithmetic: float32, float16 or int8.")]
     weights_source: str
     weights_sha256: str
 

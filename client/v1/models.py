@@ -18,6 +18,7 @@ async def models(triton: Triton, settings: Settings, deadline: float) -> Models:
             distance_threshold=THRESHOLDS.get(identity.embedding_id),
             preprocessing=identity.preprocessing,
             engine=identity.engine,
+            precision=identity.precision,
             weights_source=identity.weights_source,
             weights_sha256=identity.weights_sha256,
         )

@@ -1,7 +1,8 @@
 """The original detector, for comparison: facenet's `detect_face.py`, written anew from its description, on TensorFlow.
 
-It does what the original does and no more cleverly: one session run a pyramid level, float64 boxes, one Python loop
-over the candidates, pictures fed with rows and columns exchanged. Weights come from the prepared ONNX files.
+It does what the original does and no more cleverly: weights are variables, each pyramid level is one `Session.run` with
+a feed, boxes are float64, one Python loop goes over the candidates, and pictures are fed with rows and columns
+exchanged. The weights' values come from the prepared ONNX files.
 """
 
 import os
@@ -22,6 +23,7 @@ tf1 = tf.compat.v1
 Array = NDArray[Any]
 Network = Callable[[Array], list[Array]]
 Weights = dict[str, Array]
+Builder = Callable[[Weights], tuple[Any, ...]]
 
 MIN_FACE_SIZE, THRESHOLDS, FACTOR = 20, (0.6, 0.7, 0.7), 0.709  # the original's defaults
 
@@ -30,17 +32,16 @@ class Reference:
     """`detect(uint8[h, w, 3]) -> boxes float64[n, 5], landmarks float64[n, 5, 2]`."""
 
     def __init__(self, weights: Path, threads: int) -> None:
-        config = tf1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
-        graph = tf.Graph()
-        with graph.as_default():
-            builders = {"pnet": _pnet, "rnet": _rnet, "onet": _onet}
-            outputs = {name: build(_weights(weights / f"{name}.onnx")) for name, build in builders.items()}
-        session = tf1.Session(graph=graph, config=config)
+        config = tf1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+        with tf.Graph().as_default() as graph:
+            session = tf1.Session(graph=graph, config=config)
 
-        def network(name: str) -> Network:
-            return session.make_callable(list(outputs[name][1:]), feed_list=[outputs[name][0]])
+            def network(name: str, build: Builder) -> Network:
+                data, *outputs = build(_weights(weights / f"{name}.onnx"))
+                return lambda batch: session.run(outputs, feed_dict={data: batch})
 
-        self.pnet, self.rnet, self.onet = network("pnet"), network("rnet"), network("onet")
+            self.pnet, self.rnet, self.onet = network("pnet", _pnet), network("rnet", _rnet), network("onet", _onet)
+            session.run(tf1.global_variables_initializer())
 
     def detect(self, image: Array) -> tuple[Array, Array]:
         nothing = np.empty((0, 5)), np.empty((0, 5, 2))
@@ -165,7 +166,8 @@ def _onet(weights: Weights) -> tuple[Any, ...]:
 
 def _conv(weights: Weights, name: str, x: Any, prelu: bool = True) -> Any:
     kernel = weights[f"{name}_weight"].transpose(3, 2, 1, 0)  # rows and columns exchanged
-    x = tf.nn.conv2d(x, kernel, strides=1, padding="VALID") + weights[f"{name}_bias"]
+    x = tf.nn.conv2d(x, tf1.Variable(kernel), strides=1, padding="VALID")
+    x = tf.nn.bias_add(x, tf1.Variable(weights[f"{name}_bias"]))
     return _prelu(weights, name, x) if prelu else x
 
 
@@ -175,13 +177,13 @@ def _dense(weights: Weights, name: str, x: Any, prelu: bool = True) -> Any:
         side, channels = int(x.shape[1]), int(x.shape[3])
         kernel = kernel.reshape(channels, side, side, -1).transpose(2, 1, 0, 3).reshape(len(kernel), -1)
         x = tf.reshape(x, [-1, len(kernel)])
-    x = tf.matmul(x, kernel) + weights[f"{name}_bias"]
+    x = tf.nn.bias_add(tf.matmul(x, tf1.Variable(kernel)), tf1.Variable(weights[f"{name}_bias"]))
     return _prelu(weights, name, x) if prelu else x
 
 
 def _prelu(weights: Weights, name: str, x: Any) -> Any:
-    slope = weights[f"prelu_{name}_slope"].reshape(-1)
-    return tf.nn.relu(x) - slope * tf.nn.relu(-x)
+    slope = tf1.Variable(weights[f"prelu_{name}_slope"].reshape(-1))
+    return tf.nn.relu(x) + slope * -tf.nn.relu(-x)
 
 
 def _pool(x: Any, size: int, padding: str = "SAME") -> Any:
