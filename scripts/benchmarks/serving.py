@@ -170,7 +170,7 @@ def memory(launcher: int) -> dict[str, float]:
             words = command.split()
             name = Path(words[1]).parents[1].name if "/1/model.py" in command else Path(words[0]).name
             name = "gateway" if "client gateway" in command else "launcher" if "client serve" in command else name
-            sizes[name] = int(kilobytes) * 1024 / 1e6
+            sizes[name] = sizes.get(name, 0) + int(kilobytes) * 1024 / 1e6  # a model may have two
     return sizes | {"all": sum(sizes.values())}
 
 
