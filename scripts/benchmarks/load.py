@@ -1,4 +1,4 @@
-"""Load on the servers: by gRPC with perf_analyzer, by HTTP from this one process, closed and open."""
+"""Load on the servers: by gRPC with perf_analyzer, by HTTP from this one process."""
 
 import asyncio
 import csv
@@ -9,13 +9,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from statistics import median
 
 import aiohttp
 
+from tests.load.callers import arrivals
+
 Ask = Callable[[], Awaitable[None]]
-Answer = tuple[float, float]  # when it came and how long it took, in seconds
 WARM_UP = 0.2  # of the time measured, before it
 
 
@@ -28,16 +28,10 @@ class Load:
     p99: float
     errors: int
 
-    @classmethod
-    def of(cls, answers: list[Answer], begin: float, end: float, errors: int) -> "Load":
-        """Of the answers that came from begin to end: before, callers are still few, and after, fewer and fewer."""
-        times = sorted(1e3 * took for came, took in answers if begin <= came < end) or [float("nan")]
-        return cls(len(times) / (end - begin), median(times), times[int(0.99 * (len(times) - 1))], errors)
-
 
 async def closed(ask: Ask, callers: int, seconds: float) -> Load:
     """Every caller asks again as soon as it has its answer."""
-    answers: list[Answer] = []
+    answers: list[tuple[float, float]] = []  # when it came and how long it took, in seconds
     errors = 0
     start = time.perf_counter() + WARM_UP * seconds
     end = start + seconds
@@ -53,38 +47,12 @@ async def closed(ask: Ask, callers: int, seconds: float) -> Load:
                 errors += 1
 
     await asyncio.gather(*(call() for _ in range(callers)))
-    return Load.of(answers, start, end, errors)
+    # Before, callers are still few, and after, fewer and fewer.
+    times = sorted(1e3 * took for came, took in answers if start <= came < end) or [float("nan")]
+    return Load(len(times) / seconds, median(times), times[int(0.99 * (len(times) - 1))], errors)
 
 
-async def opened(ask: Ask, a_second: float, seconds: float) -> Load:
-    """Callers come at random moments, whether or not the ones before have their answers."""
-    answers: list[Answer] = []
-    errors = 0
-    random = Random(0)
-    start = time.perf_counter() + WARM_UP * seconds
-    end = start + seconds
-
-    async def call(due: float) -> None:
-        nonlocal errors
-        try:
-            await ask()
-            now = time.perf_counter()
-            answers.append((now, now - due))
-        except aiohttp.ClientError:
-            errors += 1
-
-    due = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        while due < end:
-            await asyncio.sleep(max(due - time.perf_counter(), 0))
-            group.create_task(call(due))
-            due += random.expovariate(a_second)
-    return Load.of(answers, start, end, errors)
-
-
-def over_http(url: str, body: bytes, callers: int, seconds: float, a_second: float = 0.0) -> Load:
-    """So many callers; or, with a_second, open load at that rate over at most so many connections."""
-
+def over_http(url: str, body: bytes, callers: int, seconds: float) -> Load:
     async def main() -> Load:
         connector = aiohttp.TCPConnector(limit=callers)
         async with aiohttp.ClientSession(connector=connector) as session:
@@ -95,9 +63,17 @@ def over_http(url: str, body: bytes, callers: int, seconds: float, a_second: flo
                     await answer.read()
 
             await ask()
-            return await (opened(ask, a_second, seconds) if a_second else closed(ask, callers, seconds))
+            return await closed(ask, callers, seconds)
 
     return asyncio.run(main())
+
+
+def open_http(port: int, path: str, body: bytes, a_second: float, seconds: float) -> Load:
+    """Callers who come at random moments, each with a connection of its own, whether or not others are answered."""
+    tally = asyncio.run(arrivals(port, a_second, seconds, [(path, body)]))
+    answered = tally.statuses.get(200, 0)
+    p50, p99 = (1e3 * tally.quantile(200, share) for share in (0.5, 0.99))
+    return Load(answered / seconds, p50, p99, sum(tally.statuses.values()) - answered)
 
 
 def over_grpc(address: str, model: str, picture: bytes, callers: int, seconds: float) -> Load:

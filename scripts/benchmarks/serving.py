@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from load import Load, over_grpc, over_http
+from load import Load, open_http, over_grpc, over_http
 from PIL import Image
 from tables import report
 
@@ -67,7 +67,7 @@ def main() -> None:
                     answered = over_http(f"{peer}/service", pairs, many, seconds)
                     keep(figures, f"http/peer compare/callers {many}", answered, 2)
             a_second = 0.7 * figures["http/service compare/callers 8/faces per second"][-1] / 2
-            answered = over_http(url, pairs, 64, 2 * seconds, a_second)
+            answered = open_http(server["gateway"], "/service/FaceCompareModel", pairs, a_second, 2 * seconds)
             keep(figures, "http/service compare/open load of 0.7", answered, 2)
         figures |= {f"memory/{name}": [size] for name, size in memory(server["pid"]).items()}
         steps = statistics(server["http"])
@@ -113,7 +113,13 @@ def serve(repository: Path, figures: Figures) -> Iterator[dict[str, Any]]:
     figures["start/seconds to ready"] = [time.perf_counter() - begun]
     figures |= {f"memory idle/{name}": [size] for name, size in memory(process.pid).items()}
     try:
-        yield {"url": f"http://127.0.0.1:{gateway}", "grpc": f"127.0.0.1:{grpc}", "http": http, "pid": process.pid}
+        yield {
+            "gateway": gateway,
+            "url": f"http://127.0.0.1:{gateway}",
+            "grpc": f"127.0.0.1:{grpc}",
+            "http": http,
+            "pid": process.pid,
+        }
     finally:
         process.terminate()
         process.communicate()
