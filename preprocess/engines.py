@@ -20,6 +20,7 @@ Engine = Callable[[Array], Array]
 """float32[n, ...] -> float32[n, d], one row an item; n may differ from call to call."""
 
 PRECISIONS = ("float32", "float16", "int8")
+FOR_CPUS = "model.cpu.onnx"  # the float32 network with its convolutions as CPUs compute them fastest
 PORTION = 2  # faces: FaceNet takes as long for each of two as for each of 32, and 4 % longer for one
 
 
@@ -101,9 +102,9 @@ def _onnxruntime(precision: str, directory: Path, threads: int, gpu: int | None)
     Threads that share a run wait for each other after every layer: FaceNet takes 12 % less of the cores without. Small
     portions keep both busy when another process takes a core for a moment, and bound the memory.
     """
-    path = directory / weights_file(precision)
     if gpu is not None:
-        return _on_gpu(path, gpu)
+        return _on_gpu(directory / weights_file(precision), gpu)
+    path = directory / (FOR_CPUS if precision == "float32" else weights_file(precision))
     together, apart = onnx_session(path, threads), onnx_session(path, 1)
     workers = Workers(threads)
     name = together.get_inputs()[0].name

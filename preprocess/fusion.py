@@ -11,12 +11,13 @@ to (x - 127.5) / 128 and what turns a picture into a network's input are part of
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
+
+from preprocess.onnx_graph import Graph
 
 Weights = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -24,7 +25,6 @@ Indices = NDArray[np.intp]
 BLOCK = 16  # channels of ONNX Runtime's layout; a convolution of fewer reads the plain layout and multiplies no zeros
 STEEP = 0.99  # slopes from here on are not divided by 1 - a
 MEAN, SCALE = 127.5, 0.0078125  # the networks were trained on (x - 127.5) / 128
-OPSET, IR_VERSION = 13, 8
 
 
 @dataclass
@@ -50,7 +50,7 @@ def over_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
     first, *others = chain
     out, channels, height, width = first.weight.shape
     first.weight = first.weight.transpose(0, 2, 3, 1).reshape(out, 1, height, width * channels)
-    graph = _Graph()
+    graph = Graph()
     pixels = graph.add("Cast", "input", to=TensorProto.FLOAT)
     tensor, order = _pooled_first(graph, pixels, _scaled(first), strides=[1, channels])
     others[0].weight = others[0].weight[:, order]
@@ -70,7 +70,7 @@ def over_patches(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
     """
     chain, head = _read(model)
     chain[0] = _scaled(chain[0])
-    graph = _Graph()
+    graph = Graph()
     tall = graph.reshape(graph.add("MatMul", "rows", "cut"), 0, size, -1, 3)
     tall = graph.reshape(graph.add("Transpose", tall, perm=[0, 3, 1, 2]), 0, 3 * size, -1)
     patch = graph.add("MatMul", tall, graph.add("Transpose", "columns", perm=[0, 2, 1]))
@@ -83,7 +83,7 @@ def over_patches(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
     return graph.model({name: (TensorProto.FLOAT, shape) for name, shape in shapes.items()})
 
 
-def _convolved(graph: "_Graph", tensor: str, layer: Layer, filled: bool) -> str:
+def _convolved(graph: Graph, tensor: str, layer: Layer, filled: bool) -> str:
     """filled: the tensor's channels are."""
     weight = _filled(layer.weight, axis=1) if filled else layer.weight
     if layer.slope.max() < STEEP:
@@ -95,12 +95,12 @@ def _convolved(graph: "_Graph", tensor: str, layer: Layer, filled: bool) -> str:
     return graph.pool(tensor, layer.pool) if layer.pool else tensor
 
 
-def _dense(graph: "_Graph", tensor: str, layer: Layer) -> str:
+def _dense(graph: Graph, tensor: str, layer: Layer) -> str:
     tensor = graph.add("Gemm", graph.add("Flatten", tensor), layer.weight, layer.bias, transB=1)
     return graph.add("PRelu", tensor, layer.slope)
 
 
-def _pooled_first(graph: "_Graph", tensor: str, layer: Layer, strides: list[int]) -> tuple[str, Indices]:
+def _pooled_first(graph: Graph, tensor: str, layer: Layer, strides: list[int]) -> tuple[str, Indices]:
     """Convolution, pooling and only then PReLU, over a quarter of the pixels; and where each channel comes from.
 
     A PReLU of slope a >= 0 rises, so that it may follow the pooling. One of slope a < 0 is max(x, a x): its greatest
@@ -115,58 +115,6 @@ def _pooled_first(graph: "_Graph", tensor: str, layer: Layer, strides: list[int]
     p, monotone, q = graph.split(pooled, len(falling), len(rising), len(falling))
     bent = graph.add("PRelu", monotone, layer.slope[rising].reshape(-1, 1, 1))
     return graph.add("Concat", graph.add("Max", p, q), bent, axis=1), order
-
-
-class _Graph:
-    """Nodes and constants of an ONNX graph; each method adds one operation and gives the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def add(self, kind: str, *inputs: str | NDArray[Any], name: str = "", **attributes: Any) -> str:
-        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
-        name = name or f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, names, [name], **attributes))
-        return name
-
-    def convolution(self, tensor: str, weight: Weights, bias: Weights | None = None, **attributes: Any) -> str:
-        constants = [weight] if bias is None else [weight, bias]
-        return self.add("Conv", tensor, *constants, kernel_shape=list(weight.shape[2:]), **attributes)
-
-    def prelu(self, tensor: str, slope: Weights) -> str:
-        return self.add("Add", self.scaled(self.add("Relu", tensor), 1 - slope), self.scaled(tensor, slope))
-
-    def scaled(self, tensor: str, factor: Weights) -> str:
-        return self.convolution(tensor, factor.reshape(-1, 1, 1, 1), group=len(factor))
-
-    def pool(self, tensor: str, side: int) -> str:
-        return self.add("MaxPool", tensor, kernel_shape=[side, side], strides=[2, 2], ceil_mode=1)
-
-    def split(self, tensor: str, *counts: int) -> list[str]:
-        """Parts of so many channels, from the first on."""
-        ends = np.cumsum([0, *counts])
-        return [
-            self.add("Slice", tensor, ends[at : at + 1], ends[at + 1 : at + 2], np.array([1]))
-            for at in range(len(counts))
-        ]
-
-    def reshape(self, tensor: str, *shape: int) -> str:
-        return self.add("Reshape", tensor, np.array(shape, np.int64))
-
-    def model(self, inputs: dict[str, tuple[TensorProto.DataType, list[int | str]]]) -> onnx.ModelProto:
-        taken = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()]
-        given = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)
-        graph = helper.make_graph(self.nodes, "mtcnn", taken, [given], self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-        model.ir_version = IR_VERSION
-        return model
-
-    def _constant(self, value: NDArray[Any]) -> str:
-        name = f"c{len(self.constants)}"
-        value = value if value.dtype == np.int64 else np.ascontiguousarray(value, np.float32)
-        self.constants.append(numpy_helper.from_array(value, name))
-        return name
 
 
 def _scaled(layer: Layer) -> Layer:

