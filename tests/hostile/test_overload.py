@@ -77,17 +77,16 @@ async def burst(port: int, count: int, body: bytes) -> Tally:
 
 
 @pytest.mark.parametrize("size", [50_000, 1_000_000])
-def test_of_a_hundred_in_one_instant_those_over_the_limit_know_it_in_a_tenth_of_a_second(size: int) -> None:
+def test_of_a_hundred_in_one_instant_those_over_the_limit_know_it_long_before_the_others_have_an_answer(
+    size: int,
+) -> None:
     body = body_of(face(0))[:-2].ljust(size) + b"]}"
     with other(TRITON, 1.0) as url, LiveGateway(url) as gateway:
-        bursts = []
-        for _ in range(3):  # the best of three: on a machine of two cores anything else may come between
-            bursts.append(asyncio.run(burst(gateway.port, 100, body)))
-            assert bursts[-1].statuses == {200: 64, 503: 36}
-            time.sleep(0.3)
-    slowest = [round(tally.quantile(503, 1.0), 3) for tally in bursts]
-    print(f"refused of bursts of {size} bytes: after at most {slowest} s")
-    assert min(slowest) < 0.1
+        tally = asyncio.run(burst(gateway.port, 100, body))
+    assert tally.statuses == {200: 64, 503: 36}
+    slowest = tally.quantile(503, 1.0)
+    print(f"refused of a burst of {size} bytes: after at most {slowest:.3f} s")
+    assert slowest < 0.5 < min(tally.seconds[200])
 
 
 async def regular(port: int, seconds: float) -> list[float]:
