@@ -1,8 +1,9 @@
 """The original detector, for comparison: facenet's `detect_face.py`, written anew from its description, on TensorFlow.
 
 It does what the original does and no more cleverly: weights are variables, each pyramid level is one `Session.run` with
-a feed, boxes are float64, one Python loop goes over the candidates, and pictures are fed with rows and columns
-exchanged. The weights' values come from the prepared ONNX files.
+a feed, the softmax is four operations, boxes are float64, one Python loop goes over the candidates, whose patches lie
+side by side, a candidate the last axis, and pictures are fed with rows and columns exchanged. The weights' values come
+from the prepared ONNX files.
 """
 
 import os
@@ -49,13 +50,13 @@ class Reference:
         if not len(candidates):
             return nothing
         scores, offsets = self.rnet(_patches(image, candidates, 24))
-        candidates, offsets, scores = _over(scores, THRESHOLDS[1], candidates, offsets)
+        candidates, offsets, scores = _over(scores[:, 1], THRESHOLDS[1], candidates, offsets)
         kept = _nms(candidates, scores, 0.7)
         candidates = np.fix(_square(_moved(candidates[kept], offsets[kept], 1)))
         if not len(candidates):
             return nothing
         scores, offsets, points = self.onet(_patches(image, candidates, 48))
-        candidates, offsets, points, scores = _over(scores, THRESHOLDS[2], candidates, offsets, points)
+        candidates, offsets, points, scores = _over(scores[:, 1], THRESHOLDS[2], candidates, offsets, points)
         width = candidates[:, 2:3] - candidates[:, 0:1] + 1
         height = candidates[:, 3:4] - candidates[:, 1:2] + 1
         across = width * points[:, :5] + candidates[:, 0:1] - 1
@@ -72,7 +73,7 @@ class Reference:
             size = int(np.ceil(width * scale)), int(np.ceil(height * scale))
             level = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) - 127.5) * 0.0078125
             scores, offsets = self.pnet(level[None].transpose(0, 2, 1, 3))
-            found = _cells(scores[0], offsets[0], scale)
+            found = _cells(scores[0, ..., 1], offsets[0], scale)
             levels.append(found[_nms(found[:, :4], found[:, 4], 0.5)])
             scale, shorter = scale * FACTOR, shorter * FACTOR
         if not levels:
@@ -126,13 +127,13 @@ def _square(boxes: Array) -> Array:
 
 def _patches(image: Array, boxes: Array, size: int) -> Array:
     height, width = image.shape[:2]
-    found = np.zeros((len(boxes), size, size, 3))
-    for patch, (x1, y1, x2, y2) in zip(found, boxes.astype(int), strict=True):
+    found = np.zeros((size, size, 3, len(boxes)))
+    for number, (x1, y1, x2, y2) in enumerate(boxes.astype(int)):
         left, top, right, bottom = max(x1, 1), max(y1, 1), min(x2, width), min(y2, height)
         cut = np.zeros((y2 - y1 + 1, x2 - x1 + 1, 3))
         cut[top - y1 : bottom - y1 + 1, left - x1 : right - x1 + 1] = image[top - 1 : bottom, left - 1 : right]
-        patch[:] = cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA)
-    return ((found - 127.5) * 0.0078125).transpose(0, 2, 1, 3)
+        found[..., number] = cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA)
+    return ((found - 127.5) * 0.0078125).transpose(3, 1, 0, 2)
 
 
 def _weights(path: Path) -> Weights:
@@ -143,7 +144,7 @@ def _pnet(weights: Weights) -> tuple[Any, ...]:
     data = tf1.placeholder(tf.float32, [None, None, None, 3])
     x = _pool(_conv(weights, "conv1", data), 2)
     x = _conv(weights, "conv3", _conv(weights, "conv2", x))
-    return data, _face(_conv(weights, "logits", x, prelu=False)), _conv(weights, "boxes", x, prelu=False)
+    return data, _softmax(_conv(weights, "logits", x, prelu=False)), _conv(weights, "boxes", x, prelu=False)
 
 
 def _rnet(weights: Weights) -> tuple[Any, ...]:
@@ -151,7 +152,7 @@ def _rnet(weights: Weights) -> tuple[Any, ...]:
     x = _pool(_conv(weights, "conv1", data), 3)
     x = _pool(_conv(weights, "conv2", x), 3, "VALID")
     x = _dense(weights, "conv4", _conv(weights, "conv3", x))
-    return data, _face(_dense(weights, "logits", x, prelu=False)), _dense(weights, "boxes", x, prelu=False)
+    return data, _softmax(_dense(weights, "logits", x, prelu=False)), _dense(weights, "boxes", x, prelu=False)
 
 
 def _onet(weights: Weights) -> tuple[Any, ...]:
@@ -161,7 +162,7 @@ def _onet(weights: Weights) -> tuple[Any, ...]:
     x = _pool(_conv(weights, "conv3", x), 2)
     x = _dense(weights, "conv5", _conv(weights, "conv4", x))
     heads = (_dense(weights, head, x, prelu=False) for head in ("boxes", "points"))
-    return data, _face(_dense(weights, "logits", x, prelu=False)), *heads
+    return data, _softmax(_dense(weights, "logits", x, prelu=False)), *heads
 
 
 def _conv(weights: Weights, name: str, x: Any, prelu: bool = True) -> Any:
@@ -190,5 +191,6 @@ def _pool(x: Any, size: int, padding: str = "SAME") -> Any:
     return tf.nn.max_pool2d(x, size, strides=2, padding=padding)
 
 
-def _face(logits: Any) -> Any:
-    return tf.nn.softmax(logits)[..., 1]
+def _softmax(logits: Any) -> Any:
+    powers = tf.exp(logits - tf.reduce_max(logits, -1, keepdims=True))
+    return powers / tf.reduce_sum(powers, -1, keepdims=True)
