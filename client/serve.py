@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         require_prepared(args.repository)
         print("Loading the models ...", flush=True)
         start(triton, gateway)
-        print(_welcome(args.port, ports), flush=True)
+        print(_welcome(gateway.url, ports), flush=True)
         supervise(triton, gateway)
     except LaunchError as error:
         print(f"serve: {error}", file=sys.stderr)
@@ -100,12 +100,12 @@ def _log(ports: Ports) -> Path | None:
     return folder / f"triton-{ports.grpc}.log" if os.access(folder, os.W_OK) else None
 
 
-def _welcome(port: int, ports: Ports) -> str:
+def _welcome(url: str, ports: Ports) -> str:
     return f"""Ready. Try, from another terminal:
 
-  curl -X POST http://127.0.0.1:{port}/service -T photo.jpeg     # ArcFace embedding of a face crop
+  curl -X POST {url}/service -T photo.jpeg     # ArcFace embedding of a face crop
   python -m client gen_img_json --image_files a.jpg b.jpg        # writes test.json (in .venv)
-  curl -X POST http://127.0.0.1:{port}/service -T test.json      # distance of the two faces
+  curl -X POST {url}/service -T test.json      # distance of the two faces
 
 Triton: gRPC 127.0.0.1:{ports.grpc}, HTTP 127.0.0.1:{ports.http}, metrics 127.0.0.1:{ports.metrics}.
 Ctrl-C stops all of it."""

@@ -46,9 +46,9 @@ class Settings:
     without_keys: bool = False  # yes: others may ask without one, because something before the gateway guards it
 
     # what a request may hold
-    max_body_bytes: int = setting(16 * MIB, 1024, 1024 * MIB)
+    max_body_bytes: int = setting(16 * MIB, 1024, 16 * MIB)  # what a call to Triton carries (client/replicas.py)
     max_body_parts: int = setting(16 * 1024, 1024, 1024 * 1024)  # as they arrive: chunks or packets
-    max_image_bytes: int = setting(8 * MIB, 1024, 1024 * MIB)
+    max_image_bytes: int = setting(8 * MIB, 1024, 8 * MIB)  # what the models decode
     max_images: int = setting(32, 1, 32)  # the largest batch of the models
     max_json_values: int = setting(10_000, 100, 1_000_000)
     max_header_bytes: int = setting(32 * 1024, 8 * 1024, MIB)

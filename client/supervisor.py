@@ -6,6 +6,7 @@ processes are seen to do.
 """
 
 import contextlib
+import ipaddress
 import logging
 import os
 import signal
@@ -29,11 +30,19 @@ STOP_SECONDS = 15.0  # for the gateway to finish what is in flight
 LONGEST_PAUSE_SECONDS = 30.0  # between two attempts to start what will not start
 
 
+def reached(host: str) -> str:
+    """How a URL on this machine names a server that listens on an IP address."""
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        return "[::1]" if address.version == 6 else "127.0.0.1"
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
 class Gateway:
     """The gateway's process and what it says of itself."""
 
     def __init__(self, port: int, triton: str) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{reached(os.environ.get('FACE_HOST') or '127.0.0.1')}:{port}"
         self.environment = {**os.environ, "FACE_PORT": str(port), "FACE_TRITON_URL": triton}
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -105,7 +105,8 @@ def _onnxruntime(precision: str, directory: Path, threads: int, gpu: int | None)
     if gpu is not None:
         return _on_gpu(directory / weights_file(precision), gpu)
     path = directory / (FOR_CPUS if precision == "float32" else weights_file(precision))
-    together, apart = onnx_session(path, threads), onnx_session(path, 1)
+    apart = onnx_session(path, 1)
+    together = onnx_session(path, threads) if threads > 1 else apart  # each has weights of its own
     workers = Workers(threads)
     name = together.get_inputs()[0].name
     _give_back_memory()

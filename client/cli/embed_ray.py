@@ -94,7 +94,8 @@ def embed(args: argparse.Namespace) -> None:
         if not count:
             return
         size = min(MAX_BATCH, math.ceil(count / (args.workers * BATCHES_A_WORKER)))
-        worker = (args.output.resolve(), args.url, args.timeout, args.model, args.concurrency, args.embedding_id)
+        server = (args.url, args.timeout, terminal.key(args.key_file))
+        worker = (args.output.resolve(), server, args.model, args.concurrency, args.embedding_id)
         done = rest.repartition(math.ceil(count / size)).map_batches(
             Embedder,
             fn_constructor_args=worker,
@@ -130,9 +131,15 @@ class Embedder:
     """A worker: photos in, a part on the disk, their number out, or why the server did not answer."""
 
     def __init__(
-        self, folder: Path, url: str, timeout: float, model: Network, concurrency: int, embedding_id: str
+        self,
+        folder: Path,
+        server: tuple[str, float, str | None],
+        model: Network,
+        concurrency: int,
+        embedding_id: str,
     ) -> None:
-        self.folder, self.url, self.timeout = folder, url, timeout
+        """server: its address, the timeout in seconds and the key, if any."""
+        self.folder, self.server = folder, server
         self.model, self.concurrency, self.embedding_id = model, concurrency, embedding_id
         from client.cli import parts
 
@@ -151,7 +158,7 @@ class Embedder:
 
     async def embed(self, photos: dict[str, bytes | None]) -> list[Record]:
         """The records of photos by name, each with its bytes or None to read its file."""
-        async with AsyncFaceClient(self.url, self.timeout) as client:
+        async with AsyncFaceClient(*self.server) as client:
 
             async def one(name: str) -> EmbeddedFaces:
                 image = photos[name]

@@ -29,6 +29,7 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help="to wait for an answer (%(default)s)"
     )
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="its first key is sent to a gateway that asks")
 
 
 def add_model(parser: argparse.ArgumentParser, default: Network = "facenet") -> None:
@@ -43,7 +44,7 @@ def ask(command: str, args: argparse.Namespace, work: Callable[[AsyncFaceClient]
     """Run `work` with a client of the server that the options name; what goes wrong becomes one line and status 1."""
 
     async def with_client() -> int:
-        async with AsyncFaceClient(args.url, args.timeout) as client:
+        async with AsyncFaceClient(args.url, args.timeout, key(args.key_file)) as client:
             if not await client.ready():
                 raise Failure(f"no server is ready at {args.url}; start one with scripts/serve or name it with --url")
             return await work(client)
@@ -58,6 +59,17 @@ def ask(command: str, args: argparse.Namespace, work: Callable[[AsyncFaceClient]
         print(f"{command}: stopped", file=sys.stderr)
         return 130
     return 1
+
+
+def key(path: Path | None) -> str | None:
+    """The first key of a file as a gateway reads it; None without a file. Raises Failure where it holds none."""
+    if path is None:
+        return None
+    lines = (line.strip() for line in path.read_text().splitlines())
+    found = next((line for line in lines if line and not line.startswith("#")), None)
+    if found is None:
+        raise Failure(f"{path} holds no key")
+    return found
 
 
 def explain(error: Exception) -> str:

@@ -36,9 +36,11 @@ def facenet(path: Path) -> Checkpoint:
 
 
 def arcface(path: Path, epoch: int) -> Checkpoint:
-    """Recognises an ArcFace checkpoint: an ONNX file, or the prefix of an MXNet checkpoint."""
+    """Recognises an ArcFace checkpoint: an ONNX file, the prefix of an MXNet checkpoint, or its `.params` file."""
     if path.suffix == ".onnx":
         return Checkpoint("onnx", _existing(path))
+    if params := re.fullmatch(r"(.+)-(\d{4})\.params", path.name):
+        return Checkpoint("mxnet", mxnet(path.with_name(params[1]), int(params[2])))
     return Checkpoint("mxnet", mxnet(path, epoch))
 
 

@@ -36,7 +36,7 @@ class Entry:
     embedding_size: int
     """How many numbers it gives for a face; 0 for a detector."""
     largest_difference: float
-    """Between the native engine and ONNX, on unit vectors (for a detector: on outputs)."""
+    """Between the native engine and ONNX, or ONNX and its form for CPUs, on unit vectors (a detector: on outputs)."""
     precision: str = "float32"
     """That of the form which is served; the float32 network's file stays beside it."""
     mean_cosine: float = 1.0
@@ -67,11 +67,13 @@ class Entry:
         return dataclasses.replace(self, precision="float32", files=files, mean_cosine=1.0, worst_cosine=1.0)
 
     def intact(self, repository: Path) -> bool:
-        """Tells whether every file it wrote is there, unchanged."""
+        """Tells whether every file that a preparation writes today is there, unchanged."""
+        return self.form == FORM and self.unchanged(repository)
+
+    def unchanged(self, repository: Path) -> bool:
+        """Tells whether every file it wrote is there as it wrote it."""
         paths = {repository / name: digest for name, digest in self.files.items()}
-        return self.form == FORM and all(
-            path.is_file() and storage.sha256(path) == digest for path, digest in paths.items()
-        )
+        return all(path.is_file() and storage.sha256(path) == digest for path, digest in paths.items())
 
 
 def read(repository: Path) -> dict[str, Entry]:

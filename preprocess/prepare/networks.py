@@ -74,7 +74,7 @@ def own_facenet(path: Path) -> Source:
         step("reading and comparing", 1, 2)
         size, width, difference = in_child(facenet.from_onnx, checkpoint, work / "model.onnx")
         step(LAST_STEP, 2, 2)
-        difference = max(difference, _for_cpus(work, facenet.pictures(5, size)))
+        difference = max(difference, for_cpus("facenet", work / "model.onnx", work / FOR_CPUS, size))
         staged = {f"facenet/1/{name}": work / name for name in ("model.onnx", FOR_CPUS)}
         return Prepared(staged, ["onnxruntime"], "prewhiten", size, width, difference)
 
@@ -90,7 +90,7 @@ def _facenet(checkpoint: Checkpoint, work: Path, step: Step, first: int) -> Prep
     step("comparing TensorFlow with ONNX Runtime", first + 2, first + 3)
     width, difference = in_child(facenet.compare, graph, model, size)
     step(LAST_STEP, first + 3, first + 3)
-    difference = max(difference, _for_cpus(work, facenet.pictures(5, size)))
+    difference = max(difference, for_cpus("facenet", work / "model.onnx", work / FOR_CPUS, size))
     staged = {f"facenet/1/{name}": work / name for name in ("model.graphdef", "model.onnx", FOR_CPUS)}
     return Prepared(staged, ["onnxruntime", "tensorflow"], "prewhiten", size, width, difference)
 
@@ -117,7 +117,7 @@ def own_arcface(path: Path, epoch: int) -> Source:
             step("reading and comparing", 1, 2)
             width, difference = in_child(arcface.from_onnx, checkpoint, work)
             step(LAST_STEP, 2, 2)
-            difference = max(difference, _for_cpus(work, arcface.pictures(4)))
+            difference = max(difference, for_cpus("arcface", work / "model.onnx", work / FOR_CPUS, arcface.SIZE))
             staged = {f"arcface/1/{name}": work / name for name in ("model.onnx", FOR_CPUS)}
             return Prepared(staged, ["onnxruntime"], "insightface", arcface.SIZE, width, difference)
         step("reading the checkpoint", 1, 4)
@@ -133,15 +133,16 @@ def _arcface(work: Path, step: Step, first: int, original: Array | None) -> Prep
     step("comparing MXNet with ONNX Runtime", first + 1, first + 2)
     width, difference = in_child(arcface.compare, work, original)
     step(LAST_STEP, first + 2, first + 2)
-    difference = max(difference, _for_cpus(work, arcface.pictures(4)))
+    difference = max(difference, for_cpus("arcface", work / "model.onnx", work / FOR_CPUS, arcface.SIZE))
     names = ("model-symbol.json", "model-0000.params", "model.onnx", FOR_CPUS)
     staged = {f"arcface/1/{name}": work / name for name in names}
     return Prepared(staged, ["onnxruntime", "mxnet"], "insightface", arcface.SIZE, width, difference)
 
 
-def _for_cpus(work: Path, faces: Array) -> float:
-    """Stages the form for CPUs of `model.onnx`; gives their largest difference."""
-    return in_child(winograd.write, work / "model.onnx", work / FOR_CPUS, faces)
+def for_cpus(name: str, model: Path, target: Path, size: int) -> float:
+    """Writes facenet's or arcface's form for CPUs; gives how far its embeddings of a few faces are from the model's."""
+    faces = facenet.pictures(5, size) if name == "facenet" else arcface.pictures(4)
+    return in_child(winograd.write, model, target, faces)
 
 
 def default_mtcnn() -> Source:

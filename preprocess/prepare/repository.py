@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.engines import FOR_CPUS, weights_file
 from preprocess.prepare import configs, manifest, networks, precision, storage
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.manifest import Entry
@@ -84,6 +85,8 @@ def _converts(wish: Wanted) -> bool:
 def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted) -> tuple[Entry, str]:
     """Gives the network's entry once its files are in place, and what was done in words."""
     source = wish.source
+    if entry and entry.form == manifest.FORM - 1 and entry.unchanged(repository):
+        entry = _brought_up_to_date(repository, name, entry)
     if entry and (source is None or source.hashes == entry.sources):
         if entry.intact(repository):
             _check_engine(name, entry.source, entry.engines, wish)
@@ -113,7 +116,26 @@ def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted) ->
         _check_engine(name, source.description, prepared.engines, wish)
         entry = _entry(source, prepared)
         storage.place({repository / file: path for file, path in prepared.staged.items()})
-    return entry, f"prepared from {entry.source} (native and served differ by {entry.largest_difference:.1e})"
+    return entry, f"prepared from {entry.source} (no step differs by more than {entry.largest_difference:.1e})"
+
+
+def _brought_up_to_date(repository: Path, name: str, entry: Entry) -> Entry:
+    """The entry of FORM 3, which had no form for CPUs yet; everything else in it stays as it is."""
+    if name not in precision.NETWORKS:
+        return dataclasses.replace(entry, form=manifest.FORM)
+    file = f"{name}/1/{FOR_CPUS}"
+    with tempfile.TemporaryDirectory(prefix="prepare-", dir=CACHE) as work, Progress(name) as progress:
+        progress(networks.LAST_STEP, 1, 1)
+        target = Path(work) / FOR_CPUS
+        model = repository / name / "1" / weights_file("float32")
+        difference = networks.for_cpus(name, model, target, entry.input_size)
+        storage.place({repository / file: target})
+    return dataclasses.replace(
+        entry,
+        form=manifest.FORM,
+        files={**entry.files, file: storage.sha256(repository / file)},
+        largest_difference=max(entry.largest_difference, difference),
+    )
 
 
 def _check_engine(name: str, source: str, engines: list[str], wish: Wanted) -> None:

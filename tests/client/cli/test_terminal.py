@@ -11,10 +11,11 @@ from client.cli import terminal
 from client.cli.terminal import Failure
 from client.errors import BadPicture, TooLarge
 from client.settings import Settings
+from tests.client.live import LiveGateway
 
 
-def options(url: str) -> argparse.Namespace:
-    return argparse.Namespace(url=url, timeout=5.0)
+def options(url: str, key_file: Path | None = None) -> argparse.Namespace:
+    return argparse.Namespace(url=url, timeout=5.0, key_file=key_file)
 
 
 def test_folders_are_searched_in_order_and_hidden_ones_left_alone(tmp_path):
@@ -102,6 +103,29 @@ def test_a_server_that_is_not_there_is_one_clear_line(capsys):
     assert terminal.ask("detect", options("127.0.0.1:1"), work) == 1
     line = "detect: no server is ready at 127.0.0.1:1; start one with scripts/serve or name it with --url\n"
     assert capsys.readouterr().err == line
+
+
+def test_a_gateway_with_keys_is_asked_with_the_first_key_of_a_file(fake, tmp_path, capsys):
+    (tmp_path / "keys").write_text("# ours\n\na-key-of-many-letters\nanother-key-of-many-letters\n")
+
+    async def work(client):
+        await client.detect(b"photo")
+        return 0
+
+    with LiveGateway(fake.url, FACE_API_KEYS_FILE=tmp_path / "keys") as gateway:
+        url = f"http://127.0.0.1:{gateway.port}"
+        assert terminal.ask("detect", options(url, tmp_path / "keys"), work) == 0
+        assert terminal.ask("detect", options(url), work) == 1
+    assert capsys.readouterr().err.startswith("detect: api_key: send a key as ")
+
+
+@pytest.mark.parametrize(("text", "line"), [("# none\n", "holds no key"), (None, "No such file or directory")])
+def test_a_key_file_without_a_key_is_one_clear_line(text, line, tmp_path, capsys):
+    if text:
+        (tmp_path / "keys").write_text(text)
+    assert terminal.ask("detect", options("127.0.0.1:1", tmp_path / "keys"), None) == 1
+    shown = capsys.readouterr().err
+    assert line in shown and shown.startswith("detect: ") and shown.count("\n") == 1
 
 
 def test_an_address_of_another_form_is_one_clear_line(capsys):

@@ -73,6 +73,11 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         forms.facenet(path)
 
 
+def test_an_mxnet_checkpoint_may_be_named_by_its_params_file(tmp_path: Path) -> None:
+    files = touched(tmp_path, "model-r100-symbol.json", "model-r100-0003.params")
+    assert forms.arcface(files[1], 0) == forms.Checkpoint("mxnet", tuple(files))
+
+
 def test_an_mxnet_checkpoint_is_named_by_prefix_and_epoch(tmp_path: Path) -> None:
     files = touched(tmp_path, "model-r100-symbol.json", "model-r100-0003.params")
     assert forms.arcface(tmp_path / "model-r100", 3) == forms.Checkpoint("mxnet", tuple(files))

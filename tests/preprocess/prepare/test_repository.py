@@ -1,12 +1,13 @@
 """What a run does with a repository, with makers that write a few bytes in place of networks."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from preprocess.prepare import manifest, repository
+from preprocess.prepare import manifest, networks, repository
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.networks import Prepared, Source, Step
 from preprocess.prepare.repository import Wanted
@@ -80,6 +81,42 @@ def test_ones_own_checkpoint_stays_until_the_default_is_asked_for(home: Path) ->
 def test_the_same_checkpoint_again_is_not_prepared_again(home: Path) -> None:
     run(home, facenet=Wanted(source("facenet", "own")))
     assert "already prepared" in run(home, facenet=Wanted(source("facenet", "own")))[0]
+
+
+@pytest.fixture
+def earlier(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of the form before, FaceNet of one's own and in int8; what it lacks is written as "for CPUs"."""
+    with monkeypatch.context() as past:
+        past.setattr(manifest, "FORM", manifest.FORM - 1)
+        files = ["facenet/1/model.onnx", "facenet/1/model.int8.onnx"]
+        run(home, facenet=Wanted(source("facenet", "own", files, ("onnxruntime",))))
+    entries = manifest.read(home)
+    entries["facenet"] = dataclasses.replace(entries["facenet"], precision="int8", mean_cosine=0.99)
+    manifest.write(home, entries)
+
+    def for_cpus(name: str, model: Path, target: Path, size: int) -> float:
+        assert (name, model.read_text(), size) in [("facenet", "own", 160), ("arcface", "default", 160)]
+        target.write_text("for CPUs")
+        return 5e-7
+
+    monkeypatch.setattr(networks, "for_cpus", for_cpus)
+    return home
+
+
+def test_a_repository_of_the_form_before_gets_what_it_lacks_and_keeps_the_rest(
+    earlier: Path,
+) -> None:
+    before = manifest.read(earlier)
+    assert all("already prepared from" in line for line in run(earlier))
+    after = manifest.read(earlier)
+    for name in ("facenet", "arcface"):
+        assert (earlier / name / "1" / "model.cpu.onnx").read_text() == "for CPUs"
+        files = {**before[name].files, f"{name}/1/model.cpu.onnx": hashlib.sha256(b"for CPUs").hexdigest()}
+        assert after[name] == dataclasses.replace(
+            before[name], form=manifest.FORM, files=files, largest_difference=5e-7
+        )
+    assert after["mtcnn"] == dataclasses.replace(before["mtcnn"], form=manifest.FORM)
+    assert after["facenet"].embedding_id("facenet") == before["facenet"].embedding_id("facenet")
 
 
 def test_files_the_new_network_does_not_have_go(home: Path) -> None:
