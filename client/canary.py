@@ -8,11 +8,12 @@ import asyncio
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import grpc
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from .connection import Connection
@@ -99,7 +100,7 @@ class Canary:
     """Asks all questions of a Triton, and holds later answers against the first ones."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Array] = {"face_distance": np.array([np.sqrt(2)], np.float32)}
+        self.start_anew()
         self._asked: dict[tuple[Connection, str], asyncio.Future[Health]] = {}
 
     async def ask(self, client: Connection, seconds: float) -> dict[str, Health]:
@@ -111,6 +112,10 @@ class Canary:
         asked = {model: self._question(client, model, seconds) for model in QUESTIONS}
         await asyncio.wait(asked.values(), timeout=seconds)
         return {model: answer.result() if answer.done() else Health.SILENT for model, answer in asked.items()}
+
+    def start_anew(self) -> None:
+        """Hold no answer against those of before: who gave them is gone."""
+        self._known: dict[str, Array] = {"face_distance": np.array([np.sqrt(2)], np.float32)}
 
     async def forget(self, client: Connection) -> None:
         """Wait for none of its answers any longer."""
@@ -142,10 +147,21 @@ class Canary:
             result = await client.infer(model, [tensor], outputs=wanted, client_timeout=seconds, request_id=REQUEST_ID)
         except InferenceServerException as error:
             return _judge(error)
-        answer = result.as_numpy(question.output)
+        answer = _numbers(result, question.output)
+        if answer is None:
+            return Health.FAILING
         known = self._known.setdefault(model, answer)
         same = answer.shape == known.shape and bool(np.all(np.abs(answer - known) < TOLERANCE))
         return Health.WELL if same else Health.FAILING
+
+
+def _numbers(result: InferResult, output: str) -> npt.NDArray[Any] | None:
+    """What an answer holds; None where that is missing, garbled or not finite."""
+    try:
+        answer: npt.NDArray[Any] | None = result.as_numpy(output)
+    except ValueError:  # more or fewer bytes than its shape asks for
+        return None
+    return answer if answer is not None and np.isfinite(answer).all() else None
 
 
 async def _unit_vectors(client: Connection, model: str, seconds: float) -> Array:

@@ -25,6 +25,9 @@ MOST_CALLS_A_TRACE = 2**31 - 1  # Triton's sampling, which calls with a `tracepa
 ADMIN_APIS = "shared-memory,model-repository,trace,logging"  # closed: each would let a client read or change the server
 
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # to this machine, whatever http_proxy says
+
+
 @dataclass(frozen=True)
 class Ports:
     """Ports of Triton's three listeners."""
@@ -64,15 +67,19 @@ class EmbeddedTriton:
         if self.log:
             self.log.unlink(missing_ok=True)
         self.runtime = Path(tempfile.mkdtemp(prefix="face-triton-"))
-        self.watched.mkdir()
-        server = installation.find(self.runtime)
-        self.process = subprocess.Popen(
-            self._command(server),
-            env={**_environment(server), "FACE_WATCHED": str(self.watched)},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
-            preexec_fn=die_with_parent,
-        )
+        try:
+            self.watched.mkdir()
+            server = installation.find(self.runtime)
+            self.process = subprocess.Popen(
+                self._command(server),
+                env={**_environment(server), "FACE_WATCHED": str(self.watched)},
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
+                preexec_fn=die_with_parent,
+            )
+        except BaseException:
+            shutil.rmtree(self.runtime, ignore_errors=True)
+            raise
         self._guard = _guard(self.process.pid, self.shm_prefix, self.runtime)
 
     def wait_ready(self, seconds: float) -> None:
@@ -91,7 +98,7 @@ class EmbeddedTriton:
 
     def ready(self) -> bool:
         url = f"http://127.0.0.1:{self.ports.http}/v2/health/ready"
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
+        with contextlib.suppress(OSError), DIRECT.open(url, timeout=1) as answer:
             return bool(answer.status == 200)
         return False
 

@@ -87,7 +87,9 @@ class AsyncFaceClient:
             found.append(outputs.get("FOUND", np.ones((len(batch), 1))).astype(np.bool_)[:, 0])
         if not crops:
             return EmbeddedCrops(np.empty((0, 0), np.float32), np.empty(0, np.bool_))
-        return EmbeddedCrops(np.concatenate(embeddings), np.concatenate(found))
+        width = max(rows.shape[1] for rows in embeddings)  # a gateway says 0 of a batch without any face
+        rows = [np.pad(batch, ((0, 0), (0, width - batch.shape[1]))) for batch in embeddings]
+        return EmbeddedCrops(np.concatenate(rows), np.concatenate(found))
 
     async def compare_crops(self, first: Photo, second: Photo) -> float:
         """The distance of two faces that are already cut out, by FaceNet, as UAI's FaceCompareModel."""

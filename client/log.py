@@ -20,6 +20,8 @@ STANDARD_ERROR = 2
 
 access = logging.getLogger("client.access")
 
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
 
 class JsonFormatter(logging.Formatter):
     """One line of JSON for each record; `extra={"fields": {...}}` adds its own."""
@@ -81,11 +83,16 @@ def _finish(lines: queue.Queue[logging.LogRecord | None], thread: threading.Thre
     thread.join(1.0)
 
 
+def known_method(method: str) -> str:
+    """A request's method; of one that HTTP does not know, nothing: a caller may have written anything there."""
+    return method if method in METHODS else "_OTHER"
+
+
 def log_request(method: str, route: str, state: dict[str, Any], seconds: float) -> None:
     """One line for an answered request, a caller's mistake too; at warning if the fault is ours."""
     fields = {
         "id": state["request_id"],
-        "method": method,
+        "method": known_method(method),
         "route": route,
         "status": state["status"],
         "code": state["code"],

@@ -237,6 +237,7 @@ class WholeBody:
             chunks.append(message.get("body", b""))
             more = message.get("more_body", False)
         scope["state"]["body"] = b"".join(chunks)
+        del chunks, message  # or they would be held beside it for as long as the work lasts
         await self.app(scope, receive, send)
 
 

@@ -3,6 +3,7 @@
 Photos go to /v1, crops that are already cut out to /service. The arrays that come back are those of Triton's models.
 """
 
+import asyncio
 import base64
 import json
 import re
@@ -121,7 +122,7 @@ class Gateway:
                 method, self._url + path, data=body, headers=headers, timeout=seconds
             ) as answer:
                 text = await answer.read()
-        except TimeoutError as error:
+        except asyncio.TimeoutError as error:  # another class before Python 3.11
             raise DeadlineExceeded("deadline_exceeded", "no answer in time; try again") from error
         except aiohttp.ClientError as error:
             raise Busy("gateway_unavailable", "the gateway does not answer; try again") from error

@@ -16,7 +16,7 @@ import grpc
 from tritonclient.utils import InferenceServerException
 
 from .canary import LONGEST_ANSWER_SECONDS, NEEDS, QUESTIONS, Canary, Health, Question
-from .connection import Connection
+from .connection import LAST_RESORT_SECONDS, Connection
 from .contract import MODELS
 from .faces import Network
 from .identity import Identity
@@ -34,6 +34,7 @@ CHANNEL_ARGS = [
     ("grpc.keepalive_time_ms", 2**31 - 1),  # no pings: Triton cuts off whoever pings more often than each 300 s
     ("grpc.enable_retries", 0),  # Triton.infer repeats a call itself, on another replica
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),  # Tritons stand in the same network
 ]
 PROBE_EVERY_SECONDS = 1.0
 CANARY_EVERY_SECONDS = 2.0
@@ -46,13 +47,16 @@ RESOLVE_EVERY_SECONDS = 5.0
 class Replica:
     """One Triton, by its address, and whether it can answer."""
 
-    def __init__(self, address: str, canary: Canary) -> None:
+    def __init__(self, address: str, canary: Canary, strange: Callable[[], None]) -> None:
+        """strange: called while it has given no right answer since it came up"""
         self.address = address
+        self._strange = strange
+        self.known = False  # whether all its answers were right once since it came up
         self._answered: dict[str, float] = {}  # when each model last answered a caller, by time.monotonic()
         self._awaited: dict[str, float] = {}  # since when callers wait for a model that has not answered any since
         self.identities: dict[Network, Identity] = {}  # read when first asked for, anew after each restart
         self._canary = canary
-        self._questioned = -CANARY_EVERY_SECONDS
+        self._questioned = -math.inf
         self.ill: set[str] = set()  # canary questions that it fails, whatever it says of itself
         self.client = Connection(address, self.answered, channel_args=CHANNEL_ARGS)
         self.up = False
@@ -97,10 +101,14 @@ class Replica:
             before, was_up = self.well, self.up
             self.up = await self._probe()
             if self.up and not was_up:
+                self._questioned = -math.inf
                 with contextlib.suppress(InferenceServerException):
                     await self.client.meet(PROBE_SECONDS)
             if self.up and not self._silent:  # whether it hangs is asked at once again, and nothing else meanwhile
                 self.ill = await self._ill_models()
+            self.known = self.up and (self.known or not self.ill)
+            if self.up and not self.known:
+                self._strange()
             if self.well != before:
                 logger.warning("Triton at %s is %s", self.address, "ready" if self.well else "not ready")
             if not self.well:
@@ -167,6 +175,7 @@ class Replicas:
         self._canary = Canary()  # one for all: replicas whose answers differ serve different weights
         self._turn = 0
         self._resolving: asyncio.Future[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Find the replicas and look at each once."""
@@ -177,6 +186,9 @@ class Replicas:
     async def close(self) -> None:
         if self._resolving is not None:
             self._resolving.cancel()
+        for leaving in self._leaving:
+            leaving.cancel()  # which closes it at once
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         await asyncio.gather(*(replica.close() for replica in self._replicas.values()))
 
     def ready(self) -> bool:
@@ -215,9 +227,26 @@ class Replicas:
                 logger.warning("cannot resolve %s", url)
                 return
         for address in set(found) - set(self._replicas):
-            self._replicas[address] = Replica(address, self._canary)
+            self._replicas[address] = Replica(address, self._canary, self._look_for_known)
         for address in set(self._replicas) - set(found):
-            await self._replicas.pop(address).close()
+            leaving = asyncio.ensure_future(_let_go(self._replicas.pop(address)))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+    def _look_for_known(self) -> None:
+        """Where no replica is left that gave the known answers, others serve other weights, and theirs become known."""
+        if not any(replica.known for replica in self._replicas.values()):
+            self._canary.start_anew()
+
+
+async def _let_go(replica: Replica) -> None:
+    """Close a replica whose address is gone, but let it answer first: it may be about to end in order."""
+    end = time.monotonic() + LAST_RESORT_SECONDS
+    try:
+        while replica.in_flight and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+    finally:
+        await replica.close()
 
 
 def addresses_of(url: str) -> list[str]:

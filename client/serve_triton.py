@@ -7,6 +7,7 @@ It ends as soon as one of its models no longer answers, with status 1: whatever 
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from client.canary import Canary, Health
 from client.connection import Connection
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
+from client.replicas import CHANNEL_ARGS
 from client.serve import interrupt_on_signal, require_free, require_settings
 from client.stubs import Stubs
 from client.supervisor import START_SECONDS
@@ -22,7 +24,7 @@ from client.weights import require_prepared
 
 POLL_SECONDS = 0.5
 ASK_EVERY_SECONDS = 5.0
-SILENT_SECONDS = 12.0  # longer than the 9 s after which a busy model refuses what waits in its queue
+ANSWER_SECONDS = 12.0  # that a question waits in one turn
 WRONG_ANSWERS = 2  # in a row: one may be an accident
 
 
@@ -60,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         triton.stop(signal.SIGKILL)  # asked nicely, it would wait for the dead model until its time is up
         return 1
     except KeyboardInterrupt:
-        print("Stopping ...", flush=True)
+        with contextlib.suppress(OSError):  # nobody may read any more
+            print("Stopping ...", flush=True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not leave half of it running
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         triton.stop()
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _watch(triton: EmbeddedTriton) -> None:
-    """Raises LaunchError as soon as Triton ends or a model dies, hangs, fails or leaves a question unanswered."""
+    """Raises LaunchError as soon as Triton ends or a model dies, hangs or fails."""
     await asyncio.gather(_look(triton), _ask(triton))
 
 
@@ -83,14 +86,18 @@ async def _look(triton: EmbeddedTriton) -> None:
 
 
 async def _ask(triton: EmbeddedTriton) -> None:
-    """Ask every model a question with a known answer, again and again."""
-    client = Connection(f"{triton.host}:{triton.ports.grpc}", answered_late=lambda model: None)
+    """Ask every model a question with a known answer, again and again.
+
+    No answer says nothing: many callers may wait before the question. Whether the model works, `_look` sees.
+    """
+    address = f"{triton.host}:{triton.ports.grpc}"
+    client = Connection(address, answered_late=lambda model: None, channel_args=CHANNEL_ARGS)
     canary = Canary()
     failures: dict[str, int] = {}
     while True:
-        health = await canary.ask(client, SILENT_SECONDS)
-        failures = {name: failures.get(name, 0) + 1 for name, state in health.items() if state is not Health.WELL}
+        health = await canary.ask(client, ANSWER_SECONDS)
+        failures = {name: failures.get(name, 0) + 1 for name, state in health.items() if state is Health.FAILING}
         for name, times in failures.items():
             if times >= WRONG_ANSWERS:
-                raise LaunchError(f"the model {name} is {health[name].value}")
+                raise LaunchError(f"the model {name} answers wrongly")
         await asyncio.sleep(POLL_SECONDS if failures else ASK_EVERY_SECONDS)

@@ -74,6 +74,8 @@ class Settings:
         for key in sorted(environ):
             if key.startswith(PREFIX) and key not in known and key not in READ_ELSEWHERE:
                 raise SettingsError(f"{key} is not a setting; known are {', '.join(sorted({*known, *READ_ELSEWHERE}))}")
+        if environ.get("FACE_CORES"):
+            _parse("FACE_CORES", environ["FACE_CORES"], int, {"low": 1, "high": 4096})
         values = {f.name: _parse(key, environ[key], f.type, f.metadata) for key, f in known.items() if environ.get(key)}
         settings = cls(**values)
         settings._check()

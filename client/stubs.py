@@ -17,20 +17,19 @@ import http.client
 import re
 import struct
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.embedded import EmbeddedTriton
+from client.embedded import DIRECT, EmbeddedTriton
 
 HUNG_LOOKS = 4  # in a row, two a second, without work
 GONE_LOOKS = 2  # a list of processes that is read while one comes or goes may lack another
-ENDLESS_SECONDS = 14.0  # of one call: 9 s of work, and the longest step that Python cannot interrupt
 MOST_WAITING = 256  # before one model: as many as two cores answer in a deadline
 RESTING_TICKS = 1  # hundredths of a second that a waiting process may use between two looks
-CALLS = struct.Struct("=qd")  # calls begun so far; when the one under way began, of time.monotonic(), or 0
+# Calls begun so far; until when the one under way must be over, of time.monotonic(), or 0.
+CALLS = struct.Struct("=qd")
 METRIC = re.compile(r'nv_inference_pending_request_count\{[^}]*model="([^"]+)"[^}]*\} (\S+)')
 
 
@@ -38,14 +37,14 @@ METRIC = re.compile(r'nv_inference_pending_request_count\{[^}]*model="([^"]+)"[^
 class Work:
     """What a process of a model has done since it was started, and how many requests wait before the model.
 
-    ticks: hundredths of a second of processor time; calls: of Triton's, begun so far; busy: seconds that the one under
-    way has taken, or None; stopped: by a signal
+    ticks: hundredths of a second of processor time; calls: of Triton's, begun so far; left: seconds that the one under
+    way may still take, or None; stopped: by a signal
     """
 
     model: str
     ticks: int
     calls: int
-    busy: float | None
+    left: float | None
     waiting: int
     stopped: bool = False
 
@@ -76,7 +75,7 @@ class Stubs:
         self._idle = _counted(self._idle, {pid for pid in now.keys() & before.keys() if _idle(before[pid], now[pid])})
         self._gone = _counted(self._gone, before.keys() - now.keys())
         self._last = before | now
-        endless = [pid for pid, work in now.items() if (work.busy or 0) > ENDLESS_SECONDS]
+        endless = [pid for pid, work in now.items() if work.left is not None and work.left < 0]
         for wrong, pids in (
             ("hangs", _seen(self._idle, HUNG_LOOKS)),
             ("works without an end", endless),
@@ -98,7 +97,7 @@ def _seen(times: Counter[int], looks: int) -> Iterable[int]:
 
 def _idle(before: Work, now: Work) -> bool:
     """Whether a process did nothing that has something to do, or may be given it at any moment and not notice."""
-    asked = now.busy is not None or now.waiting > 0 or now.stopped
+    asked = now.left is not None or now.waiting > 0 or now.stopped
     return asked and now.calls == before.calls and 0 <= now.ticks - before.ticks <= RESTING_TICKS
 
 
@@ -115,7 +114,7 @@ def _waiting(triton: EmbeddedTriton) -> Counter[str]:
     """How many requests wait before each model; none where Triton does not tell."""
     url = f"http://{triton.host}:{triton.ports.metrics}/metrics"
     numbers: Counter[str] = Counter()
-    with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(url, timeout=1) as answer:
+    with contextlib.suppress(OSError, http.client.HTTPException), DIRECT.open(url, timeout=1) as answer:
         for model, number in METRIC.findall(answer.read().decode()):
             numbers[model] += int(float(number))
     return numbers
@@ -132,13 +131,13 @@ def _processes(server: int) -> Iterator[tuple[int, str]]:
 def work_of(pid: int, model: str, waiting: int, records: Path) -> Work:
     """What the kernel and the process itself tell of its work."""
     record = _read(records / str(pid))
-    calls, since = CALLS.unpack(record) if len(record) == CALLS.size else (0, 0.0)
+    calls, until = CALLS.unpack(record) if len(record) == CALLS.size else (0, 0.0)
     fields = _read(Path("/proc", str(pid), "stat")).rpartition(b")")[2].split()
     return Work(
         model,
         ticks=int(fields[11]) + int(fields[12]) if fields else 0,  # user, system
         calls=calls,
-        busy=time.monotonic() - since if since else None,
+        left=until - time.monotonic() if until else None,
         waiting=waiting,
         stopped=fields[:1] == [b"T"],
     )

@@ -13,10 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 
-from client.embedded import EmbeddedTriton, die_with_parent
+from client.embedded import DIRECT, EmbeddedTriton, die_with_parent
 from client.installation import LaunchError
 from client.stubs import Stubs
 
@@ -76,7 +74,7 @@ class Gateway:
             self.process.wait()
 
     def _answers(self, path: str) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(self.url + path, timeout=2) as answer:
+        with contextlib.suppress(OSError), DIRECT.open(self.url + path, timeout=2) as answer:
             return bool(answer.status == 200)
         return False
 
@@ -116,23 +114,28 @@ def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
     """Watch both for ever."""
     not_ready, not_live = Patience(NOT_READY_SECONDS), Patience(NOT_LIVE_SECONDS)
     stubs = Stubs(triton)
+    again, pause = time.monotonic(), 1.0  # when the gateway may be started again, and how long after that at least
     while True:
         time.sleep(POLL_SECONDS)
-        if not gateway.alive() or not_live.exhausted(gateway.live()):
+        if (not gateway.alive() or not_live.exhausted(gateway.live())) and time.monotonic() >= again:
             log.warning("the gateway is %s; it is started again", "silent" if gateway.alive() else "gone")
+            lasted = time.monotonic() - again > LONGEST_PAUSE_SECONDS
+            pause = 1.0 if lasted else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            again = time.monotonic() + pause
             gateway.kill()
-            gateway.start()
+            with contextlib.suppress(OSError):  # no memory for another process: the next attempt may have it
+                gateway.start()
             not_live.renew()
             not_ready.renew()
         wrong = stubs.look() if triton.alive() else "it has ended"
         if wrong or not_ready.exhausted(gateway.ready()):
             log.warning("Triton is started again: %s", wrong or "not every model answers")
-            _restart(triton)
+            restart(triton)
             stubs = Stubs(triton)
             not_ready.renew()
 
 
-def _restart(triton: EmbeddedTriton) -> None:
+def restart(triton: EmbeddedTriton) -> None:
     """End what is left of Triton and start it until it is ready."""
     pause = 1.0
     while True:
@@ -141,7 +144,7 @@ def _restart(triton: EmbeddedTriton) -> None:
             triton.start()
             triton.wait_ready(START_SECONDS)
             return
-        except LaunchError as error:
+        except (LaunchError, OSError) as error:  # OSError: no memory or no room for another process
             log.error("%s; next attempt in %.0f s", error, pause)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

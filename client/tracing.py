@@ -14,13 +14,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tritonclient.utils import InferenceServerException
 
+from .log import known_method
 from .settings import SettingsError
 
 CallSpan = Callable[[str, str], AbstractContextManager[Mapping[str, str] | None]]
 
 FLUSH_SECONDS = 2.0  # for the last spans, at the end
 PROBES = frozenset({"/health/live", "/health/ready", "/initialized", "/metrics"})  # they come every second
-METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
 def untraced(model: str, address: str) -> AbstractContextManager[None]:
@@ -64,7 +64,7 @@ class Tracing:
             finally:
                 state = scope["state"]
                 route = getattr(scope.get("route"), "path", "none")
-                method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+                method = known_method(scope["method"])
                 span.update_name(f"{method} {route}")
                 span.set_attributes(
                     {

@@ -15,7 +15,9 @@ MAX_PARTS = 20_000  # segments or chunks; encoders write one for each few KiB
 MAX_SCANS = 100  # passes over the pixels of a progressive JPEG; encoders write about ten
 
 MARKER = re.compile(rb"\xff+([\x01-\xfe])")
-SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # in a scan, 0 follows each FF, and restart markers are part of it
+# In a scan, 0 follows each FF, and restart markers are part of it. Of several FF the last is found: a pattern that
+# took them all would try each run of them anew from each of its bytes.
+SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 EOI, SOS, APP1 = 0xD9, 0xDA, 0xE1
 TABLES = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

@@ -23,8 +23,11 @@ def interruptible(seconds: float, gone: Callable[[], bool]) -> Iterator[None]:
     if seconds <= 0:
         raise Interrupted
     end = time.monotonic() + seconds
+    over = False
 
     def look(number: int, frame: FrameType | None) -> None:
+        if over:  # the timer ran out in the moment it was to be stopped
+            return
         if time.monotonic() > end or gone():
             raise Interrupted
         signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY_SECONDS)  # anew each time: none is left behind by the raise
@@ -34,5 +37,6 @@ def interruptible(seconds: float, gone: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     finally:
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -25,7 +25,10 @@ from preprocess.watched import Watched
 
 Arrays = dict[str, NDArray[Any]]
 
-WORK_SECONDS = 9.0  # of one call of Triton's; client/stubs.py takes a model for hung that is silent for longer
+WORK_SECONDS = 9.0  # of one call of Triton's
+# After which client/stubs.py takes a model for hung: the work and the longest step that Python cannot interrupt; for a
+# network, which cannot be interrupted at all, its largest batch on a slow and busy core.
+CALL_SECONDS, RUN_SECONDS = 14.0, 30.0
 
 log = logging.getLogger("face")
 
@@ -80,7 +83,7 @@ class PythonModel:
     infer: Callable[[Request], Arrays]
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        self.watched = Watched(args["model_name"])
+        self.watched = Watched(args["model_name"], CALL_SECONDS)
         self.load(Config.read(args))
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -103,7 +106,7 @@ class BatchModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
         self.input, self.output = config["input"][0]["name"], config["output"][0]["name"]
-        self.watched = Watched(args["model_name"])
+        self.watched = Watched(args["model_name"], RUN_SECONDS)
         self.load(Config.read(args))
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-CALLS = struct.Struct("=qd")  # calls begun so far; when the one under way began, of time.monotonic(), or 0
+# Calls begun so far; until when the one under way must be over, of time.monotonic(), or 0.
+CALLS = struct.Struct("=qd")
 
 
 class Watched:
@@ -17,11 +18,12 @@ class Watched:
     too many requests wait before it.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, seconds: float) -> None:
+        """seconds: more than an honest call of Triton's takes."""
         folder = os.environ.get("FACE_WATCHED")
         self._refuse = Path(folder, model) if folder else None
         self._record = os.open(Path(folder, str(os.getpid())), os.O_WRONLY | os.O_CREAT, 0o600) if folder else None
-        self._calls = 0
+        self._calls, self._seconds = 0, seconds
 
     def overfull(self) -> bool:
         return self._refuse is not None and self._refuse.exists()
@@ -30,12 +32,12 @@ class Watched:
     def call(self) -> Iterator[None]:
         """A block that is one call of Triton's."""
         self._calls += 1
-        self._tell(time.monotonic())
+        self._tell(time.monotonic() + self._seconds)
         try:
             yield
         finally:
             self._tell(0.0)
 
-    def _tell(self, since: float) -> None:
+    def _tell(self, until: float) -> None:
         if self._record is not None:
-            os.pwrite(self._record, CALLS.pack(self._calls, since), 0)
+            os.pwrite(self._record, CALLS.pack(self._calls, until), 0)

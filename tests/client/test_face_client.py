@@ -72,6 +72,18 @@ def test_a_crop_in_which_arcface_sees_no_face_is_marked(client, fake):
     assert client.embed_crops([b"a", b"b"], "arcface").found.tolist() == [True, False]
 
 
+def test_a_batch_of_crops_without_any_face_has_the_width_of_the_others(client, fake):
+    def answer(call):
+        width = 0 if call.inputs["IMAGE"][0, 0] == b"none" else 192
+        rows = len(call.inputs["IMAGE"])
+        return {"EMBEDDING": np.ones((rows, width), np.float32), "FOUND": np.full((rows, 1), width > 0)}
+
+    fake.script("arcface_embed", answer)
+    found = client.embed_crops([b"none"] * 32 + [b"a face"], "arcface")
+    assert found.embeddings.shape == (33, 192)
+    assert found.embeddings.any(axis=1).tolist() == found.found.tolist() == [False] * 32 + [True]
+
+
 def test_a_busy_server_is_asked_again(client, fake):
     answers = iter([fails(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")] * 2)
     default = fake._scripts["face_detect"]

@@ -23,6 +23,13 @@ def test_a_full_queue_costs_a_line_and_counts_it():
     assert lost_lines() == before + 2
 
 
+def test_a_method_that_http_does_not_know_is_not_repeated(caplog):
+    caplog.set_level(logging.INFO)
+    state = {"request_id": "a", "status": 405, "code": "method_not_allowed", "bytes_in": 1, "bytes_out": 2}
+    log_request("MY-NAME-IS", "none", state, 0.25)
+    assert caplog.records[0].fields["method"] == "_OTHER"
+
+
 def test_a_callers_mistake_is_logged_at_info_and_ours_at_warning(caplog):
     caplog.set_level(logging.INFO)
     for status in (200, 422, 503):

@@ -6,6 +6,7 @@ import sys
 import time
 
 import grpc
+import numpy as np
 import pytest
 
 from client import canary, replicas
@@ -268,6 +269,66 @@ def test_a_name_that_no_longer_resolves_changes_nothing(fake):
         await watched.close()
 
     asyncio.run(main())
+
+
+def test_a_replica_whose_address_goes_still_answers(fake, monkeypatch):
+    found = [fake.url]
+    monkeypatch.setattr(replicas, "addresses_of", lambda url: list(found))
+    fake.script("facenet_embed", sleeps(1.0))
+
+    async def main(triton):
+        work = asyncio.ensure_future(embed(triton))
+        await until(lambda: fake.calls)
+        found.clear()
+        await until(lambda: not triton.ready())
+        assert (await work)["EMBEDDING"].shape == (1, 512)
+
+    with_triton("triton:8001", main)
+
+
+OTHER = {"EMBEDDING": np.full((1, 512), 0.5, np.float32)}
+
+
+def test_other_weights_count_as_wrong_until_nobody_is_left_who_has_the_first(pair, quick_questions):
+    found = [pair[0].url]
+    pair[1].asked["facenet_embed"] = OTHER
+
+    async def main():
+        watched = Replicas("triton:8001", lambda url: list(found))
+        await watched.start()
+        found.append(pair[1].url)
+        await until(lambda: len(watched._replicas) == 2)
+        await asyncio.gather(*(replica.probed.wait() for replica in watched._replicas.values()))
+        assert {watched.pick("facenet_embed").address for _ in range(4)} == {pair[0].url}
+        found.remove(pair[0].url)
+        await until(lambda: watched.ready() and watched.pick("facenet_embed").address == pair[1].url)
+        await watched.close()
+
+    asyncio.run(main())
+
+
+def test_a_triton_with_other_weights_is_taken_after_its_restart(fake, quick_questions):
+    async def main(triton):
+        fake.ready = False
+        await until(lambda: not triton.ready())
+        fake.asked["facenet_embed"] = OTHER
+        fake.ready = True
+        await until(triton.ready)
+
+    with_triton(fake.url, main)
+
+
+@pytest.mark.parametrize("answer", [OTHER, {}], ids=["another", "none"])
+def test_a_model_that_begins_to_answer_wrongly_is_not_believed(answer, fake, quick_questions):
+    async def main(triton):
+        fake.asked["facenet_embed"] = answer
+        await until(lambda: not triton.ready())
+        await asyncio.sleep(0.5)
+        assert not triton.ready()
+        fake.asked.clear()
+        await until(triton.ready)
+
+    with_triton(fake.url, main)
 
 
 def test_addresses_of_a_host():

@@ -66,6 +66,12 @@ def test_every_number_has_bounds_that_hold(field):
             Settings.from_env({**others, key: str(value)})
 
 
+@pytest.mark.parametrize("cores", ["0", "-1", "1.5", "all"])
+def test_fewer_cores_than_one_are_refused(cores):
+    with pytest.raises(SettingsError, match="FACE_CORES"):
+        Settings.from_env({"FACE_CORES": cores})
+
+
 def test_nan_is_no_limit():
     with pytest.raises(SettingsError, match="FACE_DEADLINE_SECONDS"):
         Settings.from_env({"FACE_DEADLINE_SECONDS": "nan"})

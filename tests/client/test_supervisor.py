@@ -1,6 +1,13 @@
+import errno
+import signal
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
 import pytest
 
 from client import supervisor
+from client.embedded import EmbeddedTriton
+from client.installation import LaunchError
 
 
 @pytest.mark.parametrize(
@@ -16,3 +23,47 @@ from client import supervisor
 def test_a_gateway_is_asked_where_it_listens(host: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACE_HOST", host)
     assert supervisor.Gateway(8080, "127.0.0.1:8001").url == url
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        assert supervisor.Gateway(server.server_port, "127.0.0.1:8001").ready()
+        server.shutdown()
+
+
+class Reluctant(EmbeddedTriton):
+    """A Triton that starts only when everything else has been tried."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    def start(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def wait_ready(self, seconds: float) -> None:
+        pass
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        pass
+
+
+def test_triton_is_tried_again_whatever_keeps_it_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(supervisor.time, "sleep", pauses.append)
+    triton = Reluctant(LaunchError("no model"), OSError(errno.ENOMEM, "no memory"), OSError(errno.ENOSPC, "no room"))
+    supervisor.restart(triton)
+    assert triton.errors == []
+    assert pauses == [1.0, 2.0, 4.0]

@@ -142,6 +142,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.embedding_ids: dict[str, str] = {}  # by network, instead of its name and -fake
         self.ill: set[str] = set()  # models that call themselves ready but fail the canary's question
         self.silent: set[str] = set()  # and those that leave it unanswered
+        self.asked: dict[str, Answer] = {}  # what models answer the question, instead of what they always do
         self.queue: dict[str, float] = {}  # seconds that the question waits for its turn before a model
         self.port = port
         self._scripts: dict[str, Script] = dict(DEFAULTS)
@@ -166,6 +167,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.ill.clear()
         self.embedding_ids.clear()
         self.silent.clear()
+        self.asked.clear()
         self.queue.clear()
 
     def __enter__(self) -> "FakeTriton":
@@ -228,7 +230,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             if call.model in self.silent:
                 await asyncio.sleep(30)
             await asyncio.sleep(self.queue.get(call.model, 0))
-            return _write(call, DEFAULTS[call.model](call))
+            return _write(call, self.asked.get(call.model, DEFAULTS[call.model](call)))
         self.calls.append(call)
         try:
             answer = self._scripts[call.model](call)

@@ -159,6 +159,7 @@ def test_a_bomb_is_refused_by_its_header(system: System, picture: bytes) -> None
         pytest.param(make.encode(Image.new("L", (65_535, 1))), id="row23-65535x1"),
         pytest.param(make.encode(Image.new("L", (1, 65_535))), id="row23-1x65535"),
         *(pytest.param(make.encode(make.face(side, side)), id=f"row25-{side}x{side}") for side in (1, 11, 19)),
+        pytest.param(make.with_scan(JPEG, b"\xff" * 4 * MIB + b"\0"), id="row24-scan-of-fill-bytes"),
         pytest.param(make.encode(Image.new("RGB", (400, 300))), id="row35-black"),
         pytest.param(make.encode(Image.new("RGB", (400, 300), (200, 30, 90))), id="row35-one-colour"),
         pytest.param(make.encode(Image.linear_gradient("L")), id="row35-no-face"),

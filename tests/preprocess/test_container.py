@@ -98,6 +98,13 @@ def test_a_scan_that_ends_in_no_known_marker_is_refused(ending: bytes, make_pict
         container.unwrap(data[:-200] + ending + data[-198:])
 
 
+@pytest.mark.parametrize("after", [b"\x00", b"\xd0"])
+def test_a_megabyte_of_fill_bytes_in_a_scan_is_read_once(after: bytes, make_picture: MakePicture) -> None:
+    data = make_picture("JPEG")
+    long = data[:-2] + b"\xff" * 2**20 + after + data[-2:]
+    assert container.unwrap(long).pixels == long
+
+
 def test_a_jpeg_that_ends_before_its_pixels_begin_is_refused(make_picture: MakePicture) -> None:
     data = make_picture("JPEG")
     with pytest.raises(InputError, match="image_unreadable"):

@@ -27,6 +27,14 @@ def test_work_ends_soon_after_nobody_waits_for_it() -> None:
     assert time.monotonic() - begun < 4 * LOOK_EVERY_SECONDS
 
 
+def test_a_timer_that_runs_out_as_the_work_ends_is_not_set_anew() -> None:
+    with interruptible(60, lambda: False):
+        look = signal.getsignal(signal.SIGALRM)
+    assert callable(look)
+    look(signal.SIGALRM, None)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
 def test_work_without_any_time_does_not_begin() -> None:
     with pytest.raises(Interrupted), interruptible(-1, lambda: False):
         pytest.fail("it began")

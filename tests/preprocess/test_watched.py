@@ -10,7 +10,7 @@ from preprocess.watched import Watched
 def test_without_a_launcher_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FACE_WATCHED", raising=False)
     monkeypatch.chdir(tmp_path)
-    watched = Watched("facenet")
+    watched = Watched("facenet", 14.0)
     with watched.call():
         assert not watched.overfull()
     assert list(tmp_path.iterdir()) == []
@@ -18,7 +18,7 @@ def test_without_a_launcher_nothing_is_written(tmp_path: Path, monkeypatch: pyte
 
 def test_a_call_that_fails_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACE_WATCHED", str(tmp_path))
-    watched = Watched("facenet")
+    watched = Watched("facenet", 14.0)
     with pytest.raises(KeyError), watched.call():
         raise KeyError
     (record,) = tmp_path.iterdir()
@@ -27,7 +27,7 @@ def test_a_call_that_fails_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_model_is_overfull_while_its_file_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACE_WATCHED", str(tmp_path))
-    watched = Watched("facenet")
+    watched = Watched("facenet", 14.0)
     assert not watched.overfull()
     (tmp_path / "facenet").touch()
     assert watched.overfull()
