@@ -17,6 +17,19 @@ from tritonclient.grpc import InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+MIB = 1024 * 1024
+# tritonclient drops its own defaults once any of these is given, so all that matter are here.
+CHANNEL_ARGS = [
+    ("grpc.max_send_message_length", 17 * MIB),  # a body of 16 MiB, decoded, and its envelope
+    ("grpc.max_receive_message_length", 4 * MIB),  # 32 crops of 160x160 pixels as PNG are under 2.4 MiB
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),  # gRPC's own is two minutes
+    ("grpc.keepalive_time_ms", 2**31 - 1),  # no pings: Triton cuts off whoever pings more often than each 300 s
+    ("grpc.enable_retries", 0),  # Triton.infer repeats a call itself, on another replica
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),  # Tritons stand in the same network
+]
 SURVIVES_FROM = (2, 57)
 LAST_RESORT_SECONDS = 60.0  # that a call may outlive its caller: longer than any model takes that does not hang
 
@@ -27,8 +40,8 @@ class Connection(InferenceServerClient):  # type: ignore[misc]  # tritonclient h
     answered_late: told the model of each answer that nobody waited for
     """
 
-    def __init__(self, address: str, answered_late: Callable[[str], None], **options: Any) -> None:
-        super().__init__(address, **options)
+    def __init__(self, address: str, answered_late: Callable[[str], None]) -> None:
+        super().__init__(address, channel_args=CHANNEL_ARGS)
         self._answered_late = answered_late
         self._survives = False  # until its version is known
         self._left: set[asyncio.Future[InferResult]] = set()

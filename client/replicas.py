@@ -23,19 +23,6 @@ from .identity import Identity
 
 logger = logging.getLogger("client.replicas")
 
-MIB = 1024 * 1024
-# tritonclient drops its own defaults once any of these is given, so all that matter are here.
-CHANNEL_ARGS = [
-    ("grpc.max_send_message_length", 17 * MIB),  # a body of 16 MiB, decoded, and its envelope
-    ("grpc.max_receive_message_length", 4 * MIB),  # 32 crops of 160x160 pixels as PNG are under 2.4 MiB
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 1000),  # gRPC's own is two minutes
-    ("grpc.keepalive_time_ms", 2**31 - 1),  # no pings: Triton cuts off whoever pings more often than each 300 s
-    ("grpc.enable_retries", 0),  # Triton.infer repeats a call itself, on another replica
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),  # Tritons stand in the same network
-]
 PROBE_EVERY_SECONDS = 1.0
 CANARY_EVERY_SECONDS = 2.0
 CANARY_SECONDS = 2.0
@@ -58,7 +45,7 @@ class Replica:
         self._canary = canary
         self._questioned = -math.inf
         self.ill: set[str] = set()  # canary questions that it fails, whatever it says of itself
-        self.client = Connection(address, self.answered, channel_args=CHANNEL_ARGS)
+        self.client = Connection(address, self.answered)
         self.up = False
         self.in_flight = 0
         self.probed = asyncio.Event()

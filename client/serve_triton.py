@@ -16,7 +16,6 @@ from client.canary import Canary, Health
 from client.connection import Connection
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
-from client.replicas import CHANNEL_ARGS
 from client.serve import interrupt_on_signal, require_free, require_settings
 from client.stubs import Stubs
 from client.supervisor import START_SECONDS
@@ -91,7 +90,7 @@ async def _ask(triton: EmbeddedTriton) -> None:
     No answer says nothing: many callers may wait before the question. Whether the model works, `_look` sees.
     """
     address = f"{triton.host}:{triton.ports.grpc}"
-    client = Connection(address, answered_late=lambda model: None, channel_args=CHANNEL_ARGS)
+    client = Connection(address, answered_late=lambda model: None)
     canary = Canary()
     failures: dict[str, int] = {}
     while True:

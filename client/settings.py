@@ -46,7 +46,7 @@ class Settings:
     without_keys: bool = False  # yes: others may ask without one, because something before the gateway guards it
 
     # what a request may hold
-    max_body_bytes: int = setting(16 * MIB, 1024, 16 * MIB)  # what a call to Triton carries (client/replicas.py)
+    max_body_bytes: int = setting(16 * MIB, 1024, 16 * MIB)  # what a call to Triton carries (client/connection.py)
     max_body_parts: int = setting(16 * 1024, 1024, 1024 * 1024)  # as they arrive: chunks or packets
     max_image_bytes: int = setting(8 * MIB, 1024, 8 * MIB)  # what the models decode
     max_images: int = setting(32, 1, 32)  # the largest batch of the models

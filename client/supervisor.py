@@ -40,9 +40,14 @@ class Gateway:
     """The gateway's process and what it says of itself."""
 
     def __init__(self, port: int, triton: str) -> None:
-        self.url = f"http://{reached(os.environ.get('FACE_HOST') or '127.0.0.1')}:{port}"
+        self.port = port
         self.environment = {**os.environ, "FACE_PORT": str(port), "FACE_TRITON_URL": triton}
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches it."""
+        return f"http://{reached(os.environ.get('FACE_HOST') or '127.0.0.1')}:{self.port}"
 
     def start(self) -> None:
         command = [sys.executable, "-m", "client", "gateway"]
