@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from client.stubs import MOST_WAITING
-from tests.conftest import Server
+from tests.conftest import Server, serving
 from tests.faults.conftest import is_ready, post
 
 SHAPES = {"face_detect": (1,), "facenet_embed": (1, 1)}
@@ -37,6 +38,13 @@ class Asked:
 
     def wait(self, seconds: float) -> None:
         assert self._all.wait(seconds), f"after {seconds} s only {self.became}"
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[Server]:
+    """One of their own: Triton 2.51 may end minutes after such callers, with a corrupt heap."""
+    with serving(repository) as running:
+        yield running
 
 
 @pytest.fixture
