@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import ipaddress
 import os
 import secrets
 import shutil
@@ -23,8 +24,6 @@ EXIT_SECONDS = 10  # for requests in flight when the server is told to stop
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 MOST_CALLS_A_TRACE = 2**31 - 1  # Triton's sampling, which calls with a `traceparent` pass by, is as good as off
 ADMIN_APIS = "shared-memory,model-repository,trace,logging"  # closed: each would let a client read or change the server
-
-
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # to this machine, whatever http_proxy says
 
 
@@ -52,7 +51,7 @@ class EmbeddedTriton:
     @property
     def host(self) -> str:
         """Where this machine reaches its gRPC and metrics."""
-        return "127.0.0.1" if self.address == "0.0.0.0" else self.address
+        return reached(self.address)
 
     @property
     def watched(self) -> Path:
@@ -171,6 +170,17 @@ def _tracing(endpoint: str) -> list[str]:
         "opentelemetry,resource=service.name=face-triton",
     ]
     return [f"--trace-config={setting}" for setting in settings]
+
+
+def reached(host: str) -> str:
+    """How a URL on this machine names a server that listens on an IP address or at a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "[::1]" if address.version == 6 else "127.0.0.1"
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def die_with_parent() -> None:

@@ -16,15 +16,20 @@ OPEN_TO_ALL = frozenset({"/health/live", "/health/ready", "/", "/docs", "/openap
 PAGE_FILES = "/page/"
 
 
+def listed(text: str) -> list[str]:
+    """The keys in a file's text: a key a line, # for comments."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def read_keys(path: Path) -> tuple[bytes, ...]:
     """The SHA-256 digests of the keys of a file, a key a line, # for comments; raises SettingsError."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        keys = listed(path.read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"FACE_API_KEYS_FILE={path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"FACE_API_KEYS_FILE={path} is not text in UTF-8") from None
-    keys = [line for line in lines if line and not line.startswith("#")]
     if not keys or any(len(key) < SHORTEST for key in keys):
         raise SettingsError(f"FACE_API_KEYS_FILE={path} must hold keys of at least {SHORTEST} characters, one a line")
     return tuple(_digest(key) for key in keys)

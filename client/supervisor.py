@@ -6,7 +6,6 @@ processes are seen to do.
 """
 
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from client.embedded import DIRECT, EmbeddedTriton, die_with_parent
+from client.embedded import DIRECT, EmbeddedTriton, die_with_parent, reached
 from client.installation import LaunchError
 from client.stubs import Stubs
 
@@ -26,14 +25,6 @@ NOT_LIVE_SECONDS = 4.0  # that a running gateway may leave /health/live unanswer
 START_SECONDS = 180.0  # for Triton to load every model
 STOP_SECONDS = 15.0  # for the gateway to finish what is in flight
 LONGEST_PAUSE_SECONDS = 30.0  # between two attempts to start what will not start
-
-
-def reached(host: str) -> str:
-    """How a URL on this machine names a server that listens on an IP address."""
-    address = ipaddress.ip_address(host)
-    if address.is_unspecified:
-        return "[::1]" if address.version == 6 else "127.0.0.1"
-    return f"[{address}]" if address.version == 6 else str(address)
 
 
 class Gateway:

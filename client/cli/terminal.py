@@ -10,6 +10,7 @@ from typing import TypeVar
 from client.errors import BadPicture, BadRequest, ServiceError, TooLarge
 from client.face_client import DEFAULT_URL, TIMEOUT_SECONDS, AsyncFaceClient
 from client.faces import NETWORKS, Network
+from client.keys import listed
 from client.settings import Settings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -62,14 +63,13 @@ def ask(command: str, args: argparse.Namespace, work: Callable[[AsyncFaceClient]
 
 
 def key(path: Path | None) -> str | None:
-    """The first key of a file as a gateway reads it; None without a file. Raises Failure where it holds none."""
+    """The first key of a file; None without a file. Raises Failure where it holds none."""
     if path is None:
         return None
-    lines = (line.strip() for line in path.read_text().splitlines())
-    found = next((line for line in lines if line and not line.startswith("#")), None)
-    if found is None:
+    keys = listed(path.read_text("utf-8"))
+    if not keys:
         raise Failure(f"{path} holds no key")
-    return found
+    return keys[0]
 
 
 def explain(error: Exception) -> str:

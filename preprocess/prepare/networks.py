@@ -18,6 +18,7 @@ from preprocess.prepare.places import PACKAGES
 Step = Callable[[str, int, int], None]
 """Called before each step of a preparation with what it does, its number and how many there are."""
 
+PREPROCESSING = {"facenet": "prewhiten", "arcface": "insightface"}
 LAST_STEP = "writing the form for CPUs and comparing"
 MTCNN_MODELS = ("face_detect", "face_crops", "arcface_preprocess")
 
@@ -74,9 +75,7 @@ def own_facenet(path: Path) -> Source:
         step("reading and comparing", 1, 2)
         size, width, difference = in_child(facenet.from_onnx, checkpoint, work / "model.onnx")
         step(LAST_STEP, 2, 2)
-        difference = max(difference, for_cpus("facenet", work / "model.onnx", work / FOR_CPUS, size))
-        staged = {f"facenet/1/{name}": work / name for name in ("model.onnx", FOR_CPUS)}
-        return Prepared(staged, ["onnxruntime"], "prewhiten", size, width, difference)
+        return _embedder("facenet", work, [], ["onnxruntime"], size, width, difference)
 
     return Source(path.name, _hashes(checkpoint.files), make)
 
@@ -90,9 +89,7 @@ def _facenet(checkpoint: Checkpoint, work: Path, step: Step, first: int) -> Prep
     step("comparing TensorFlow with ONNX Runtime", first + 2, first + 3)
     width, difference = in_child(facenet.compare, graph, model, size)
     step(LAST_STEP, first + 3, first + 3)
-    difference = max(difference, for_cpus("facenet", work / "model.onnx", work / FOR_CPUS, size))
-    staged = {f"facenet/1/{name}": work / name for name in ("model.graphdef", "model.onnx", FOR_CPUS)}
-    return Prepared(staged, ["onnxruntime", "tensorflow"], "prewhiten", size, width, difference)
+    return _embedder("facenet", work, ["model.graphdef"], ["onnxruntime", "tensorflow"], size, width, difference)
 
 
 def default_arcface() -> Source:
@@ -117,9 +114,7 @@ def own_arcface(path: Path, epoch: int) -> Source:
             step("reading and comparing", 1, 2)
             width, difference = in_child(arcface.from_onnx, checkpoint, work)
             step(LAST_STEP, 2, 2)
-            difference = max(difference, for_cpus("arcface", work / "model.onnx", work / FOR_CPUS, arcface.SIZE))
-            staged = {f"arcface/1/{name}": work / name for name in ("model.onnx", FOR_CPUS)}
-            return Prepared(staged, ["onnxruntime"], "insightface", arcface.SIZE, width, difference)
+            return _embedder("arcface", work, [], ["onnxruntime"], arcface.SIZE, width, difference)
         step("reading the checkpoint", 1, 4)
         in_child(arcface.from_mxnet, checkpoint, work)
         return _arcface(work, step, 2, None)
@@ -133,10 +128,17 @@ def _arcface(work: Path, step: Step, first: int, original: Array | None) -> Prep
     step("comparing MXNet with ONNX Runtime", first + 1, first + 2)
     width, difference = in_child(arcface.compare, work, original)
     step(LAST_STEP, first + 2, first + 2)
-    difference = max(difference, for_cpus("arcface", work / "model.onnx", work / FOR_CPUS, arcface.SIZE))
-    names = ("model-symbol.json", "model-0000.params", "model.onnx", FOR_CPUS)
-    staged = {f"arcface/1/{name}": work / name for name in names}
-    return Prepared(staged, ["onnxruntime", "mxnet"], "insightface", arcface.SIZE, width, difference)
+    natives = ["model-symbol.json", "model-0000.params"]
+    return _embedder("arcface", work, natives, ["onnxruntime", "mxnet"], arcface.SIZE, width, difference)
+
+
+def _embedder(
+    name: str, work: Path, natives: list[str], engines: list[str], size: int, width: int, difference: float
+) -> Prepared:
+    """The native engine's files, `model.onnx`, and its form for CPUs, which is written here."""
+    difference = max(difference, for_cpus(name, work / "model.onnx", work / FOR_CPUS, size))
+    staged = {f"{name}/1/{file}": work / file for file in (*natives, "model.onnx", FOR_CPUS)}
+    return Prepared(staged, engines, PREPROCESSING[name], size, width, difference)
 
 
 def for_cpus(name: str, model: Path, target: Path, size: int) -> float:
