@@ -73,12 +73,20 @@ class Errors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self  # starlette's router then raises 404 and 405 and leaves the answer to us
+        error = await self._failure(scope, receive, send)
+        if error is not None:
+            await self._answer(error, scope, receive, send)
+
+    async def _failure(self, scope: Scope, receive: Receive, send: Send) -> ServiceError | None:
+        """What the request came to, where it was not answered below."""
         try:
             await self.app(scope, receive, send)
         except ServiceError as error:
-            await self._answer(error, scope, receive, send)
+            return error
         except HTTPException as error:
-            await self._answer(_from_starlette(error), scope, receive, send)
+            return _from_starlette(error)
+        except asyncio.CancelledError:  # only the end of the process comes to this, when it has waited long enough
+            return Busy("stopping", "the server is stopping; try again")
         except Exception as error:
             # The type and place are enough to find it; the text might hold what a caller sent.
             place = error.__traceback__
@@ -87,7 +95,8 @@ class Errors:
             where = f"{place.tb_frame.f_code.co_name}:{place.tb_lineno}" if place else "?"
             logger.error("unexpected %s in %s", type(error).__name__, where)
             error.__traceback__ = None
-            await self._answer(Internal("internal", "the server failed; try again"), scope, receive, send)
+            return Internal("internal", "the server failed; try again")
+        return None
 
     async def _answer(self, error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
         # Its frames hold the body and the connection, in a cycle that only the collector would end.
@@ -111,7 +120,7 @@ async def _linger(receive: Receive) -> None:
         while (await receive()).get("more_body"):
             pass
 
-    with contextlib.suppress(asyncio.TimeoutError):
+    with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):  # the latter where the process ends
         await asyncio.wait_for(drop(), LINGER_SECONDS)
 
 

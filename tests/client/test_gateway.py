@@ -106,7 +106,7 @@ def test_a_signal_lets_what_is_in_flight_finish(fake, number):
                 gateway.connect()
 
 
-def test_draining_ends_even_with_a_stuck_call(fake):
+def test_draining_ends_even_with_a_stuck_call_which_is_told_so(fake, capfd):
     fake.script("facenet_compare", sleeps(30))
     with LiveGateway(fake.url, FACE_DRAIN_SECONDS=0.5) as gateway, gateway.connect() as busy:
         busy.sendall(request_of(body_of(A, B)))
@@ -114,6 +114,10 @@ def test_draining_ends_even_with_a_stuck_call(fake):
             time.sleep(0.01)
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.process.wait(5) == 0
+        answer = busy.recv(65536)
+    assert statuses(answer) == [503]
+    assert answer.endswith(b"the server is stopping; try again")
+    assert "Traceback" not in gateway.log + "".join(capfd.readouterr())
 
 
 def test_a_blocked_log_costs_lines_and_no_request(fake):

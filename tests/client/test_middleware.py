@@ -101,6 +101,31 @@ def test_what_still_comes_of_a_refused_body_is_dropped_so_that_the_caller_reads_
     assert len(read) == 5
 
 
+def test_a_process_that_ends_while_a_refused_body_still_comes_cuts_it_off():
+    async def main():
+        app = stack(raises(TooLarge("body_too_large", "no", CLOSE)))
+        asking = asyncio.ensure_future(call(app, scope_of("POST", "/service"), 5.0, b""))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        return await asking
+
+    assert asyncio.run(main()).status == 413
+
+
+def test_a_process_that_ends_tells_those_who_wait():
+    async def main():
+        asking = asyncio.ensure_future(call(stack(slow), scope_of("POST", "/service"), b""))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        return await asking
+
+    async def slow(scope, receive, send):
+        await asyncio.sleep(5)
+
+    reply = asyncio.run(main())
+    assert (reply.status, code(reply), reply.headers["retry-after"]) == (503, "stopping", "1")
+
+
 def test_an_error_keeps_nothing_of_the_request_alive():
     """Frames in a cycle would hold the body, and the connection, until the collector comes."""
 
