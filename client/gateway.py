@@ -9,6 +9,7 @@ It has no options: all settings are FACE_* variables, listed in docs/operating.m
 import argparse
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -111,6 +112,13 @@ async def cut_slow_readers(settings: Settings) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.send_seconds * 1000))
 
 
+def _at(name: object, host: str, port: int) -> bool:
+    """Whether a socket's name is this address, which has more than one spelling in IPv6."""
+    if not isinstance(name, tuple):  # a path
+        return False
+    return bool(name[1] == port and ipaddress.ip_address(name[0]) == ipaddress.ip_address(host))
+
+
 def _listener(host: str, port: int) -> socket.socket | None:
     """A duplicate of this process's socket that listens at this address."""
     for entry in Path("/proc/self/fd").iterdir():
@@ -124,7 +132,7 @@ def _listener(host: str, port: int) -> socket.socket | None:
             os.close(number)
             continue  # no socket
         with contextlib.suppress(OSError):
-            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and found.getsockname()[:2] == (host, port):
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _at(found.getsockname(), host, port):
                 return found
         found.close()
     return None

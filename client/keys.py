@@ -25,13 +25,15 @@ def listed(text: str) -> list[str]:
 def read_keys(path: Path) -> tuple[bytes, ...]:
     """The SHA-256 digests of the keys of a file, a key a line, # for comments; raises SettingsError."""
     try:
-        keys = listed(path.read_text("utf-8"))
+        keys = listed(path.read_text("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"FACE_API_KEYS_FILE={path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"FACE_API_KEYS_FILE={path} is not text in UTF-8") from None
-    if not keys or any(len(key) < SHORTEST for key in keys):
-        raise SettingsError(f"FACE_API_KEYS_FILE={path} must hold keys of at least {SHORTEST} characters, one a line")
+    if not keys or any(len(key) < SHORTEST or not key.isascii() for key in keys):  # headers carry no others
+        raise SettingsError(
+            f"FACE_API_KEYS_FILE={path} must hold keys of at least {SHORTEST} ASCII characters, one a line"
+        )
     return tuple(_digest(key) for key in keys)
 
 

@@ -158,6 +158,7 @@ class Replicas:
     def __init__(self, urls: str, resolve: Callable[[str], Sequence[str]] | None = None) -> None:
         self._urls = [url.strip().removeprefix("dns:///") for url in urls.split(",") if url.strip()]
         self._resolve = resolve or addresses_of
+        self._found: dict[str, Sequence[str]] = {}  # what each URL last stood for
         self._replicas: dict[str, Replica] = {}
         self._canary = Canary()  # one for all: replicas whose answers differ serve different weights
         self._turn = 0
@@ -205,17 +206,16 @@ class Replicas:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        """Take in new addresses and let go of those that are gone; a name that fails to resolve changes nothing."""
-        found: list[str] = []
+        """Take in new addresses and let go of those that are gone; a name that fails to resolve stands for its last."""
         for url in self._urls:
             try:
-                found += await asyncio.get_running_loop().run_in_executor(None, self._resolve, url)
+                self._found[url] = await asyncio.get_running_loop().run_in_executor(None, self._resolve, url)
             except OSError:
                 logger.warning("cannot resolve %s", url)
-                return
-        for address in set(found) - set(self._replicas):
+        found = {address for addresses in self._found.values() for address in addresses}
+        for address in found - set(self._replicas):
             self._replicas[address] = Replica(address, self._canary, self._look_for_known)
-        for address in set(self._replicas) - set(found):
+        for address in set(self._replicas) - found:
             leaving = asyncio.ensure_future(_let_go(self._replicas.pop(address)))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)

@@ -124,7 +124,8 @@ def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
             not_live.renew()
             not_ready.renew()
         wrong = stubs.look() if triton.alive() else "it has ended"
-        if wrong or not_ready.exhausted(gateway.ready()):
+        # A gateway that is gone says nothing of Triton, which others may be asking.
+        if wrong or not_ready.exhausted(not gateway.alive() or gateway.ready()):
             log.warning("Triton is started again: %s", wrong or "not every model answers")
             restart(triton)
             stubs = Stubs(triton)

@@ -3,7 +3,8 @@
 import sys
 import urllib.request
 
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Docker hands containers the user's proxies
 try:
-    urllib.request.urlopen(sys.argv[1], timeout=2).close()
+    direct.open(sys.argv[1], timeout=2).close()
 except OSError as error:
     sys.exit(f"{sys.argv[1]}: {error}")

@@ -66,7 +66,7 @@ def key(path: Path | None) -> str | None:
     """The first key of a file; None without a file. Raises Failure where it holds none."""
     if path is None:
         return None
-    keys = listed(path.read_text("utf-8"))
+    keys = listed(path.read_text("utf-8-sig"))
     if not keys:
         raise Failure(f"{path} holds no key")
     return keys[0]

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from client.gateway import _listener
 from tests.client.live import PROJECT, LiveGateway, body_of, free_port, statuses
 from tests.fakes.triton import sleeps
 
@@ -153,6 +154,23 @@ def test_a_blocked_log_costs_lines_and_no_request(fake):
         process.kill()
         process.wait()
         os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("bound", "spelling"), [("127.0.0.1", "127.0.0.1"), ("::1", "0:0:0:0:0:0:0:1"), ("::ffff:127.0.0.1", "::ffff:7f00:1")]
+)
+def test_the_listener_is_found_however_its_address_is_spelt(bound, spelling):
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.socket(family) as listener:
+        try:
+            listener.bind((bound, 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        listener.listen()
+        port = listener.getsockname()[1]
+        with _listener(spelling, port) as found:
+            assert found.getsockname() == listener.getsockname()
+        assert _listener("127.0.0.2", port) is None
 
 
 def test_more_than_may_be_in_flight_is_refused_fast(fake):

@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 
 import pytest
 
@@ -67,13 +68,19 @@ def test_health_needs_no_key(keys, path, open_to_all):
     assert status(keys, path) == (200 if open_to_all else 401)
 
 
-@pytest.mark.parametrize("content", [b"", b"# only\n", b"short\n", FIRST.encode() + b"\nshort\n", b"\xff\n"])
+@pytest.mark.parametrize("content", [b"", b"# only\n", b"short\n", FIRST.encode() + b"\nshort\n", b"\xff\n", "é".encode() * 20])
 def test_a_file_without_good_keys_is_refused(tmp_path, content):
     path = tmp_path / "keys"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match="FACE_API_KEYS_FILE") as error:
         read_keys(path)
     assert "short\n" not in str(error.value)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text(FIRST, "utf-8-sig")
+    assert read_keys(path) == (hashlib.sha256(FIRST.encode()).digest(),)
 
 
 def test_a_missing_file_is_named(tmp_path):

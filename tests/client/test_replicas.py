@@ -271,6 +271,21 @@ def test_a_name_that_no_longer_resolves_changes_nothing(fake):
     asyncio.run(main())
 
 
+def test_a_name_that_does_not_resolve_keeps_no_other_out(fake):
+    def resolve(url):
+        if url == "away:8001":
+            raise OSError("no such name")
+        return [fake.url]
+
+    async def main():
+        watched = Replicas("away:8001,here:8001", resolve)
+        await watched.start()
+        assert watched.ready()
+        await watched.close()
+
+    asyncio.run(main())
+
+
 def test_a_replica_whose_address_goes_still_answers(fake, monkeypatch):
     found = [fake.url]
     monkeypatch.setattr(replicas, "addresses_of", lambda url: list(found))

@@ -43,6 +43,46 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: p
         server.shutdown()
 
 
+class Gone(supervisor.Gateway):
+    """A gateway that ends at once, whenever it is started."""
+
+    def start(self) -> None:
+        pass
+
+
+class Well(EmbeddedTriton):
+    """A Triton that runs and must not be touched."""
+
+    def __init__(self) -> None:
+        pass
+
+    def alive(self) -> bool:
+        return True
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        raise AssertionError("Triton was well")
+
+
+def test_a_gateway_that_cannot_start_says_nothing_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        pass
+
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if now > 120:
+            raise Enough
+
+    monkeypatch.setattr(supervisor.time, "sleep", sleep)
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+    monkeypatch.setattr(supervisor.Stubs, "look", lambda stubs: "")
+    monkeypatch.setattr(supervisor.Stubs, "__init__", lambda stubs, triton: None)
+    with pytest.raises(Enough):
+        supervisor.supervise(Well(), Gone(8080, "127.0.0.1:8001"))
+
+
 class Reluctant(EmbeddedTriton):
     """A Triton that starts only when everything else has been tried."""
 

@@ -48,6 +48,12 @@ def test_a_pod_has_longer_to_end_than_its_program_takes():
         assert grace > Settings().drain_seconds + Settings().deadline_seconds
 
 
+def test_no_service_of_the_cluster_adds_settings_to_a_pod():
+    """Kubernetes would name the address of a Service called face in FACE_SERVICE_HOST, which is no setting."""
+    for name in ("gateway", "triton"):
+        assert deployment(name)["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
 def test_the_autoscaler_reads_the_metric_that_the_adapter_makes():
     scaler = next(
         found for found in documents(KUBERNETES / "base" / "triton.yaml") if found["kind"] == "HorizontalPodAutoscaler"
