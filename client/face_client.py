@@ -9,12 +9,13 @@ A call is repeated while the server is busy or away, until its time is over: eve
 """
 
 import asyncio
+import concurrent.futures
 import logging
 import random
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import MODELS
-from .errors import Busy, Internal
+from .errors import Busy, ClientGone, Internal, TooLarge
 from .faces import Comparison, EmbeddedCrops, EmbeddedFaces, Faces, Network, Photo, compared, detected, embedded, encode
 from .over_http import Gateway
 from .thresholds import THRESHOLDS
@@ -32,6 +33,8 @@ DEFAULT_URL = "127.0.0.1:8001"
 ADDRESS = re.compile(r"https?://[^\s,]+|[^\s,/]+:\d{1,5}(\s*,\s*[^\s,/]+:\d{1,5})*")
 TIMEOUT_SECONDS = 30.0
 MAX_BATCH = 32  # crops in one request, as the models take
+MAX_BATCH_BYTES = 11 * 1024 * 1024  # of crops in one request: in base64 they fit a gateway's body of 16 MiB
+CLOSED = ("closed", "the client was closed")
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.1, 2.0  # between two tries; each is twice the one before
 
 logging.getLogger("client").addHandler(logging.NullHandler())  # a library stays silent unless asked
@@ -79,17 +82,12 @@ class AsyncFaceClient:
 
     async def embed_crops(self, crops: Sequence[Photo], model: Network = "facenet") -> EmbeddedCrops:
         """Embeddings of faces that are already cut out, as UAI's services take them."""
-        embeddings, found = [], []
-        for start in range(0, len(crops), MAX_BATCH):
-            batch = images(*(encode(crop) for crop in crops[start : start + MAX_BATCH]))
-            outputs = await self._ask(f"{model}_embed", batch)
-            embeddings.append(outputs["EMBEDDING"].astype(np.float32))
-            found.append(outputs.get("FOUND", np.ones((len(batch), 1))).astype(np.bool_)[:, 0])
-        if not crops:
+        parts = [part for batch in batches(crops) for part in await self._embed_batch(batch, model)]
+        if not parts:
             return EmbeddedCrops(np.empty((0, 0), np.float32), np.empty(0, np.bool_))
-        width = max(rows.shape[1] for rows in embeddings)  # a gateway says 0 of a batch without any face
-        rows = [np.pad(batch, ((0, 0), (0, width - batch.shape[1]))) for batch in embeddings]
-        return EmbeddedCrops(np.concatenate(rows), np.concatenate(found))
+        width = max(part.embeddings.shape[1] for part in parts)  # a gateway says 0 of a batch without any face
+        rows = [np.pad(part.embeddings, ((0, 0), (0, width - part.embeddings.shape[1]))) for part in parts]
+        return EmbeddedCrops(np.concatenate(rows), np.concatenate([part.found for part in parts]))
 
     async def compare_crops(self, first: Photo, second: Photo) -> float:
         """The distance of two faces that are already cut out, by FaceNet, as UAI's FaceCompareModel."""
@@ -130,6 +128,18 @@ class AsyncFaceClient:
             lambda triton, end: triton.infer(model, {"IMAGE": pictures}, outputs, end, parameters)
         )
 
+    async def _embed_batch(self, batch: list[bytes], model: Network) -> list[EmbeddedCrops]:
+        """Each half by itself where the crops have too many pixels together."""
+        try:
+            outputs = await self._ask(f"{model}_embed", images(*batch))
+        except TooLarge:
+            half = len(batch) // 2
+            if not half:
+                raise
+            return await self._embed_batch(batch[:half], model) + await self._embed_batch(batch[half:], model)
+        found = outputs.get("FOUND", np.ones((len(batch), 1))).astype(np.bool_)[:, 0]
+        return [EmbeddedCrops(outputs["EMBEDDING"].astype(np.float32), found)]
+
     async def _repeat(self, call: Callable[[Triton | Gateway, float], Awaitable[Result]]) -> Result:
         """The result of `call`, which is given its deadline; while the server is busy, of another try."""
         deadline = time.monotonic() + self.timeout_seconds
@@ -152,6 +162,18 @@ async def _connect(url: str, key: str | None) -> Triton | Gateway:
     return server
 
 
+def batches(crops: Iterable[Photo]) -> Iterator[list[bytes]]:
+    """Encoded crops in their order, as many together as one request may hold; raises TooLarge."""
+    batch: list[bytes] = []
+    for crop in map(encode, crops):
+        if len(batch) == MAX_BATCH or (batch and sum(map(len, batch)) + len(crop) > MAX_BATCH_BYTES):
+            yield batch
+            batch = []
+        batch.append(crop)
+    if batch:
+        yield batch
+
+
 def pause(attempt: int) -> float:
     """Seconds before the next try: longer each time, and by chance, so that many clients do not come back at once."""
     return random.uniform(0.5, 1) * float(min(FIRST_PAUSE_SECONDS * 2**attempt, LAST_PAUSE_SECONDS))
@@ -164,6 +186,9 @@ class FaceClient:
         self, url: str = DEFAULT_URL, timeout_seconds: float = TIMEOUT_SECONDS, key: str | None = None
     ) -> None:
         self._client = AsyncFaceClient(url, timeout_seconds, key)
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._closing = threading.Lock()  # no call begins after `close` has
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="FaceClient", daemon=True)
         self._thread.start()
@@ -197,12 +222,15 @@ class FaceClient:
         return self._run(self._client.embedding_id(model))
 
     def close(self) -> None:
-        """End the connection and its thread; the client cannot be used again."""
-        if not self._loop.is_closed():
-            self._run(self._client.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        """End the connection, its thread and the calls of other threads; the client cannot be used again."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def __enter__(self) -> "FaceClient":
         return self
@@ -212,10 +240,30 @@ class FaceClient:
     ) -> None:
         self.close()
 
+    async def _end(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._client.close()
+
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """The result of a call; raises ServiceError, ClientGone where the client is closed before."""
+        with self._closing:
+            if self._closed:
+                work.close()
+                raise ClientGone(*CLOSED)
+            running = asyncio.run_coroutine_threadsafe(self._known(work), self._loop)
         try:
             return running.result()
+        except concurrent.futures.CancelledError:
+            raise ClientGone(*CLOSED) from None
         except BaseException:  # Ctrl-C too must not leave the call running
             running.cancel()
             raise
+
+    async def _known(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do the work where `_end` sees it."""
+        call = asyncio.ensure_future(work)
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return await call

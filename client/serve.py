@@ -31,11 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model repository that scripts/prepare-models filled (default: model_repository)",
     )
     parser.add_argument(
-        "--port", type=int, default=os.environ.get("FACE_PORT") or "8080", help="HTTP port (%(default)s)"
+        "--port", type=port_number, default=os.environ.get("FACE_PORT") or "8080", help="HTTP port (%(default)s)"
     )
-    parser.add_argument("--triton-http-port", type=int, default=ports.http, help="Triton over HTTP (%(default)s)")
-    parser.add_argument("--triton-grpc-port", type=int, default=ports.grpc, help="Triton over gRPC (%(default)s)")
-    parser.add_argument("--triton-metrics-port", type=int, default=ports.metrics, help="Triton's metrics (%(default)s)")
+    parser.add_argument("--triton-http-port", type=port_number, default=ports.http, help="Triton over HTTP (%(default)s)")
+    parser.add_argument("--triton-grpc-port", type=port_number, default=ports.grpc, help="Triton over gRPC (%(default)s)")
+    parser.add_argument("--triton-metrics-port", type=port_number, default=ports.metrics, help="Triton's metrics (%(default)s)")
+
+
+def port_number(text: str) -> int:
+    """An option that names a port to listen on: 1 to 65535."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,14 +87,16 @@ def require_settings() -> None:
 
 
 def require_free(*ports: int) -> None:
-    """Raise LaunchError if somebody listens on one of the ports: their answers would be taken for ours."""
+    """Raise LaunchError if one of the ports cannot be had; of one that is taken, the answers would pass for ours."""
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                raise LaunchError(f"port {port} is taken; stop what uses it or choose another (--help)") from None
+            except OSError as error:
+                raise LaunchError(
+                    f"cannot listen on port {port}: {error.strerror}; free it or choose another (--help)"
+                ) from None
 
 
 def _log(ports: Ports) -> Path | None:

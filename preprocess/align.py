@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 112  # pixels, both sides
+LONGEST = 32_766  # pixels: side of a picture that OpenCV warps
 
 # Where both eyes, the nose and both corners of the mouth lie in the 112x112 picture: x, y in pixels.
 TEMPLATE: NDArray[np.float64] = np.array(
@@ -34,4 +35,18 @@ def similarity(points: NDArray[np.floating[Any]], template: NDArray[np.float64] 
 
 def align(image: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Warp uint8[h, w, 3] so that landmarks[5, 2] (x, y) meet the template: uint8[112, 112, 3], black outside."""
-    return np.asarray(cv2.warpAffine(image, similarity(landmarks), (SIZE, SIZE), borderValue=(0, 0, 0)), np.uint8)
+    matrix = similarity(landmarks)
+    if max(image.shape[:2]) > LONGEST:
+        image, matrix = _around(image, matrix)
+    return np.asarray(cv2.warpAffine(image, matrix, (SIZE, SIZE), borderValue=(0, 0, 0)), np.uint8)
+
+
+def _around(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of a picture that a transform looks at, a pixel wider, and the transform from there."""
+    back = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0], [SIZE, 0], [0, SIZE], [SIZE, SIZE]]) @ back[:, :2].T + back[:, 2]
+    size = np.array(image.shape[1::-1])
+    begin = np.clip(np.floor(corners.min(axis=0)) - 1, 0, size - 1).astype(np.intp)
+    end = np.clip(np.ceil(corners.max(axis=0)) + 2, begin + 1, np.minimum(size, begin + LONGEST)).astype(np.intp)
+    moved = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ begin])
+    return image[begin[1] : end[1], begin[0] : end[0]], moved

@@ -15,6 +15,7 @@ MAX_PARTS = 20_000  # segments or chunks; encoders write one for each few KiB
 MAX_SCANS = 100  # passes over the pixels of a progressive JPEG; encoders write about ten
 
 MARKER = re.compile(rb"\xff+([\x01-\xfe])")
+NEXT_MARKER = re.compile(rb"\xff[\x01-\xfe]")
 # In a scan, 0 follows each FF, and restart markers are part of it. Of several FF the last is found: a pattern that
 # took them all would try each run of them anew from each of its bytes.
 SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -74,6 +75,9 @@ def _jpeg(data: bytes) -> Container:
     start, scans = 2, 0
     for _ in range(MAX_PARTS):
         marker = MARKER.match(data, start)
+        if marker is None and (found := NEXT_MARKER.search(data, start)):  # stray bytes, which decoders skip
+            start = found.start()
+            continue
         if marker is None or marker.end() + 2 > len(data):
             return Container(_cut(data, start, kept), exif)
         kind, body = marker[1][0], marker.end()

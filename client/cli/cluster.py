@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from client.cli import terminal
 from client.cli.tables import COLUMNS
-from client.cli.terminal import THE_PICTURE, Failure, answers, explain, read
+from client.cli.terminal import THE_PICTURE, Failure, embedded, explain, read
 from client.face_client import AsyncFaceClient
 from client.faces import EmbeddedFaces, Floats, Network
 from preprocess import facenet, image
@@ -62,18 +62,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"{len(faces)} faces, {len(people)} people, {several} of them more than once: {table}, {sheet}")
         return 0
 
-    return terminal.ask("cluster", args, cluster)
+    return terminal.ask("cluster", args, cluster, needs="sklearn")
 
 
 async def collect(client: AsyncFaceClient, photos: list[Path], model: Network, concurrency: int) -> list[Face]:
     """All faces of all photos, in the photos' order; photos that cannot be used are named and left out."""
-
-    async def embed(path: Path) -> EmbeddedFaces:
-        return await client.embed(read(path), model)
-
     found: dict[Path, EmbeddedFaces] = {}
     with tqdm(total=len(photos), unit="photo", disable=None) as bar:
-        async for path, answer in answers(photos, embed, concurrency):
+        async for path, answer in embedded(client, photos, read, model, concurrency):
             if isinstance(answer, EmbeddedFaces):
                 found[path] = answer
             elif isinstance(answer, THE_PICTURE):

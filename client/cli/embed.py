@@ -9,7 +9,6 @@ given again. Photos that cannot be used are listed beside the output with the re
 """
 
 import argparse
-import importlib.util
 import sys
 import time
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from tqdm import tqdm
 
 from client.cli import terminal
 from client.cli.journal import Journal, Record
-from client.cli.tables import WRITERS
-from client.cli.terminal import THE_PICTURE, Failure, answers, explain, read
+from client.cli.tables import WRITERS, files_of
+from client.cli.terminal import THE_PICTURE, Failure, embedded, explain, read
 from client.face_client import AsyncFaceClient
 from client.faces import EmbeddedFaces
 
@@ -41,29 +40,26 @@ def run(args: argparse.Namespace) -> int:
     async def embed(client: AsyncFaceClient) -> int:
         embedding_id = await client.embedding_id(args.model)
         path = args.output.with_name(args.output.name + ".partial")
-        if args.output.exists() and not path.exists():
-            raise Failure(f"{args.output} is there already; remove it or name another")
+        there = [file for file in files_of(args.output) if file.exists()]
+        if there and not path.exists():
+            raise Failure(f"{there[0]} is there already; remove it or name another")
         files = {_name(path): path for path in terminal.some_photos(args.photos)}
         with Journal(path, embedding_id) as journal:
             await embed_into(journal, files, client, args)
             return finish(journal, list(files), args.output, embedding_id)
 
-    return terminal.ask("embed", args, embed)
+    return terminal.ask("embed", args, embed, needs="pyarrow" if args.output.suffix == ".parquet" else None)
 
 
 async def embed_into(
     journal: Journal, files: dict[str, Path], client: AsyncFaceClient, args: argparse.Namespace
 ) -> None:
     """Embed the photos that the journal lacks; raises Failure where the server, not a photo, is at fault."""
-
-    async def embed(path: Path) -> EmbeddedFaces:
-        return await client.embed(read(path), args.model)
-
     names = {path: name for name, path in files.items()}
     todo = [path for name, path in files.items() if name not in journal]
     begun, faces = time.monotonic(), 0
     with tqdm(total=len(files), initial=len(files) - len(todo), unit="photo", smoothing=0.05, disable=None) as bar:
-        async for path, answer in answers(todo, embed, args.concurrency):
+        async for path, answer in embedded(client, todo, read, args.model, args.concurrency):
             if isinstance(answer, EmbeddedFaces):
                 faces += len(answer.boxes)
                 journal.add(Record(names[path], answer.boxes, answer.embeddings))
@@ -104,8 +100,6 @@ def _output(text: str) -> Path:
     path = Path(text)
     if path.suffix not in WRITERS:
         raise argparse.ArgumentTypeError(f"{text} must end in one of {', '.join(WRITERS)}")
-    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise argparse.ArgumentTypeError("Parquet needs the package pyarrow; run scripts/setup tools")
     return path
 
 

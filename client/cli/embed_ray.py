@@ -10,7 +10,6 @@ same command is given again: batches that are done are not done again, and no ph
 
 import argparse
 import asyncio
-import importlib.util
 import logging
 import math
 import os
@@ -22,9 +21,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from client.cli import terminal
+from client.cli import parts, terminal
 from client.cli.journal import Record
-from client.cli.terminal import THE_PICTURE, Failure, answers, explain, read
+from client.cli.terminal import THE_PICTURE, Failure, embedded, explain, read
 from client.face_client import AsyncFaceClient
 from client.faces import EmbeddedFaces, Network
 
@@ -37,7 +36,9 @@ WORKER_CPUS = 0.25  # a worker waits for the server most of the time
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", type=Path, help="a folder of photos, a Parquet file, or a folder of Parquet files")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the parts")
-    parser.add_argument("--workers", type=int, default=2, help="photos are sent by so many at once (%(default)s)")
+    parser.add_argument(
+        "--workers", type=terminal.positive, default=2, help="photos are sent by so many at once (%(default)s)"
+    )
     parser.add_argument("--ray", metavar="ADDRESS", help="the cluster's address (default: start Ray here)")
     terminal.add_model(parser)
     terminal.add_concurrency(parser)
@@ -45,11 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if importlib.util.find_spec("ray") is None:
-        print("embed_ray: Ray is not installed; run scripts/setup ray", file=sys.stderr)
-        return 1
-    from client.cli import parts
-
     async def begin(client: AsyncFaceClient) -> int:
         args.embedding_id = await client.embedding_id(args.model)
         args.output.mkdir(parents=True, exist_ok=True)
@@ -58,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         args.done = parts.read_photos(args.output, args.embedding_id)
         return 0
 
-    if status := terminal.ask("embed_ray", args, begin):
+    if status := terminal.ask("embed_ray", args, begin, needs="ray"):
         return status
     begun = time.monotonic()
     with args.lock:
@@ -141,13 +137,9 @@ class Embedder:
         """server: its address, the timeout in seconds and the key, if any."""
         self.folder, self.server = folder, server
         self.model, self.concurrency, self.embedding_id = model, concurrency, embedding_id
-        from client.cli import parts
-
         self.lock = parts.hold(folder, parts.WORKERS, shared=True)  # as long as this worker lives
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        from client.cli import parts
-
         images = batch.get("image", [None] * len(batch["file"]))
         photos = dict(zip(map(str, batch["file"]), images, strict=True))
         try:
@@ -160,12 +152,12 @@ class Embedder:
         """The records of photos by name, each with its bytes or None to read its file."""
         async with AsyncFaceClient(*self.server) as client:
 
-            async def one(name: str) -> EmbeddedFaces:
+            def load(name: str) -> bytes:
                 image = photos[name]
-                return await client.embed(read(Path(name)) if image is None else image, self.model)
+                return read(Path(name)) if image is None else image
 
             records = []
-            async for name, answer in answers(photos, one, self.concurrency):
+            async for name, answer in embedded(client, photos, load, self.model, self.concurrency):
                 if isinstance(answer, EmbeddedFaces):
                     records.append(Record(name, answer.boxes, answer.embeddings))
                 elif isinstance(answer, THE_PICTURE):

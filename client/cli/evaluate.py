@@ -45,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
         whole = [pair for pair in pairs if pair.first in subjects and pair.second in subjects]
         distance = np.array([np.linalg.norm(subjects[pair.first] - subjects[pair.second]) for pair in whole])
         same = np.array([pair.same for pair in whole], np.bool_)
-        if same.all() or not same.any():
-            raise Failure("faces were found in pairs of one kind only; nothing can be measured")
+        require_enough(whole)
         found = report.measure(
             await client.embedding_id(args.model),
             distance,
@@ -66,7 +65,20 @@ def run(args: argparse.Namespace) -> int:
             report.update_document(args.document, found)
         return 0
 
-    return terminal.ask("evaluate", args, evaluate)
+    return terminal.ask("evaluate", args, evaluate, needs="matplotlib" if args.output else None)
+
+
+def require_enough(pairs: list[Pair]) -> None:
+    """Raise Failure unless pairs of both kinds are left when any fold, or any part of a single one, is taken away."""
+    kinds = [[pair.fold for pair in pairs if pair.same is same] for same in (True, False)]
+    if not all(kinds):
+        raise Failure("faces were found in pairs of one kind only; nothing can be measured")
+    single = len({pair.fold for pair in pairs}) == 1
+    if min(len(folds if single else set(folds)) for folds in kinds) < 2:
+        raise Failure(
+            f"faces were found in {len(kinds[0])} pairs of one person and {len(kinds[1])} of two;"
+            " give at least 2 of each kind, and of several folds not all of a kind in one"
+        )
 
 
 async def embed_subjects(

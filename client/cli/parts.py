@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from typing import IO
 
-import pyarrow.parquet
-
 from client.cli.journal import Record
 from client.cli.tables import write_parquet
 from client.cli.terminal import Failure
@@ -47,6 +45,8 @@ def write(folder: Path, records: list[Record], embedding_id: str) -> None:
 
 def read_photos(folder: Path, embedding_id: str) -> dict[str, str]:
     """Every photo that is done, with what was wrong with it or an empty text; raises Failure where weights differ."""
+    import pyarrow.parquet
+
     done: dict[str, str] = {}
     for part in sorted(folder.glob("part-*.parquet")):
         metadata = pyarrow.parquet.read_schema(part).metadata or {}

@@ -31,8 +31,8 @@ def write_jsonl(path: Path, records: Records, embedding_id: str) -> None:
 
 def write_npy(path: Path, records: Records, embedding_id: str) -> None:
     with ExitStack() as stack:
-        file = stack.enter_context(_whole(path))
-        index = csv.writer(_Text(stack.enter_context(_whole(path.with_suffix(".csv")))))
+        file, beside = (stack.enter_context(_whole(each)) for each in files_of(path))
+        index = csv.writer(_Text(beside))
         index.writerow(COLUMNS)
         count, length = 0, 0
         _npy_header(file, 0, 0)
@@ -65,6 +65,11 @@ WRITERS: dict[str, Callable[[Path, Records, str], None]] = {
     ".jsonl": write_jsonl,
     ".npy": write_npy,
 }
+
+
+def files_of(output: Path) -> list[Path]:
+    """What is written for an output: a NumPy file has a .csv beside it."""
+    return [output, output.with_suffix(".csv")] if output.suffix == ".npy" else [output]
 
 
 def _rows(records: Records) -> Iterator[tuple[Row, Any]]:

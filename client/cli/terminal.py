@@ -2,19 +2,31 @@
 
 import argparse
 import asyncio
+import importlib.util
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from client.errors import BadPicture, BadRequest, ServiceError, TooLarge
+import numpy as np
+
+from client.errors import BadPicture, BadRequest, BadUpstream, DeadlineExceeded, ServiceError, TooLarge
 from client.face_client import DEFAULT_URL, TIMEOUT_SECONDS, AsyncFaceClient
-from client.faces import NETWORKS, Network
+from client.faces import NETWORKS, EmbeddedFaces, Network
 from client.keys import listed
 from client.settings import Settings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 THE_PICTURE = (BadPicture, TooLarge, BadRequest, OSError)  # failures that another try would repeat
+DOUBTFUL = (DeadlineExceeded, BadUpstream)  # failures of the server, or of one picture that is too much for it
+PLAIN = np.full((64, 64, 3), 128, np.uint8)  # a picture that no server fails over
+# Packages that scripts/setup installs only where it is told to: what needs them, and what it is told.
+PACKAGES = {
+    "matplotlib": ("a plot", "tools"),
+    "pyarrow": ("Parquet", "tools"),
+    "ray": ("a Ray job", "ray"),
+    "sklearn": ("grouping faces", "tools"),
+}
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -38,11 +50,33 @@ def add_model(parser: argparse.ArgumentParser, default: Network = "facenet") -> 
 
 
 def add_concurrency(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--concurrency", type=int, default=8, help="photos sent at once (%(default)s)")
+    parser.add_argument("--concurrency", type=positive, default=8, help="photos sent at once (%(default)s)")
 
 
-def ask(command: str, args: argparse.Namespace, work: Callable[[AsyncFaceClient], Awaitable[int]]) -> int:
-    """Run `work` with a client of the server that the options name; what goes wrong becomes one line and status 1."""
+def positive(text: str) -> int:
+    """An option that counts something: 1 or more."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; give a whole number from 1")
+    return int(text)
+
+
+def require(package: str) -> None:
+    """Raise Failure where one of PACKAGES is not installed."""
+    if importlib.util.find_spec(package) is None:
+        what, setup = PACKAGES[package]
+        raise Failure(f"{what} needs the package {package}; run scripts/setup {setup}")
+
+
+def ask(
+    command: str,
+    args: argparse.Namespace,
+    work: Callable[[AsyncFaceClient], Awaitable[int]],
+    needs: str | None = None,
+) -> int:
+    """Run `work` with a client of the server that the options name; what goes wrong becomes one line and status 1.
+
+    needs: one of PACKAGES, without which the server is not asked
+    """
 
     async def with_client() -> int:
         async with AsyncFaceClient(args.url, args.timeout, key(args.key_file)) as client:
@@ -51,6 +85,8 @@ def ask(command: str, args: argparse.Namespace, work: Callable[[AsyncFaceClient]
             return await work(client)
 
     try:
+        if needs:
+            require(needs)
         return asyncio.run(with_client())
     except (Failure, ServiceError, ValueError) as error:
         print(f"{command}: {error}", file=sys.stderr)
@@ -112,28 +148,75 @@ def some_photos(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
+def embedded(
+    client: AsyncFaceClient, photos: Iterable[Item], load: Callable[[Item], bytes], model: Network, concurrency: int
+) -> AsyncIterator[tuple[Item, EmbeddedFaces | Exception]]:
+    """The faces of each photo, or why they are not known, as they come; `concurrency` photos are sent at once.
+
+    load: a photo's bytes; raises OSError or TooLarge
+
+    An error of THE_PICTURE is one photo's, any other an outage.
+    """
+
+    async def embed(photo: Item) -> EmbeddedFaces:
+        return await client.embed(load(photo), model)
+
+    async def another() -> EmbeddedFaces:
+        return await client.embed(PLAIN, model)
+
+    return answers(photos, embed, concurrency, another)
+
+
 async def answers(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], concurrency: int
+    items: Iterable[Item],
+    work: Callable[[Item], Awaitable[Result]],
+    concurrency: int,
+    another: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncIterator[tuple[Item, Result | Exception]]:
-    """Do `work` for each item, `concurrency` at once, and give each with its result or failure as it is done."""
+    """Do `work` for each item, `concurrency` at once, and give each with its result or failure as it is done.
 
-    async def one(item: Item) -> tuple[Item, Result | Exception]:
-        try:
-            return item, await work(item)
-        except (ServiceError, OSError) as error:
-            return item, error
-
+    another: asks the server for what it can always answer. With it an item whose failure is DOUBTFUL is tried again.
+    """
     rest = iter(items)
     running: set[asyncio.Task[tuple[Item, Result | Exception]]] = set()
+    doubtful: list[Item] = []
     try:
         while True:
-            while len(running) < concurrency and (item := next(rest, None)) is not None:
-                running.add(asyncio.create_task(one(item)))
-            if not running:
+            while not doubtful and len(running) < concurrency and (item := next(rest, None)) is not None:
+                running.add(asyncio.create_task(_once(item, work)))
+            if running:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for item, answer in (task.result() for task in done):
+                    if another and isinstance(answer, DOUBTFUL):
+                        doubtful.append(item)
+                    else:
+                        yield item, answer
+            elif doubtful and another:  # alone, so that it cannot fail for what else the server has to do
+                yield await _again(doubtful.pop(), work, another)
+            else:
                 return
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                yield task.result()
     finally:
         for task in running:
             task.cancel()
+
+
+async def _once(item: Item, work: Callable[[Item], Awaitable[Result]]) -> tuple[Item, Result | Exception]:
+    try:
+        return item, await work(item)
+    except (ServiceError, OSError) as error:
+        return item, error
+
+
+async def _again(
+    item: Item, work: Callable[[Item], Awaitable[Result]], another: Callable[[], Awaitable[object]]
+) -> tuple[Item, Result | Exception]:
+    """A second try. Where it fails too, though the server answered `another` in between, the picture is at fault."""
+    try:
+        await another()
+    except ServiceError as error:
+        return item, error
+    _, answer = await _once(item, work)
+    if isinstance(answer, DOUBTFUL):
+        reason = "the server failed twice over this picture, and not over another; try a smaller one"
+        return item, BadPicture(answer.code, reason)
+    return item, answer

@@ -29,18 +29,26 @@ export async function ask(path, { files = [], options = {}, key = "", signal } =
   Object.entries(options).forEach(([name, value]) => form.append(name, value));
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
   const request = files.length ? { method: "POST", body: form, headers, signal } : { headers, signal };
-  let response;
-  try {
-    response = await fetch(path, request);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(0, "unreachable", "The server cannot be reached. Is it still running?");
-  }
-  const answer = await response.json().catch(() => ({}));
+  const response = await fetch(path, request).catch(refuse);
+  const answer = await read(response);
   if (response.ok) return answer;
   const { code = "unknown", message = "" } = answer.error ?? {};
   const which = message.match(/^picture (\d): /)?.[1];
   const words = KIND_WORDS[code] ?? STATUS_WORDS[response.status] ?? `The server says: ${message || response.status}.`;
   const place = { 1: "First photo: ", 2: "Second photo: " }[which] ?? "";
   throw new Problem(response.status, code, place + words);
+}
+
+async function read(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (!response.ok && error.name !== "AbortError") return {}; // a proxy's own page: its status tells
+    return refuse(error); // cut off on the way
+  }
+}
+
+function refuse(error) {
+  if (error.name === "AbortError") throw error;
+  throw new Problem(0, "unreachable", "The server cannot be reached. Is it still running?");
 }

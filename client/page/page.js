@@ -62,14 +62,19 @@ async function run() {
   const request = { files: files.map(({ file }) => file), key: get("key").value, signal };
   try {
     if (comparing) {
-      answer = await ask("/v1/compare", { ...request, options: { model: get("model").value, faces: "all" } });
-      get("photos").classList.toggle("crowded", answer.images.some(({ faces }) => faces.length > 2));
-      await Promise.all(places.map((at, i) => draw(at, answer.images[i], i)));
+      const told = await ask("/v1/compare", { ...request, options: { model: get("model").value, faces: "all" } });
+      signal.throwIfAborted();
+      get("photos").classList.toggle("crowded", told.images.some(({ faces }) => faces.length > 2));
+      await Promise.all(places.map((at, i) => draw(at, told.images[i], i, signal)));
+      signal.throwIfAborted();
+      answer = told;
       decide();
       get("result").scrollIntoView({ block: "nearest" });
     } else {
       const { images: [image] } = await ask("/v1/detect", request);
-      await draw(files[0], image, places.indexOf(files[0]));
+      signal.throwIfAborted();
+      await draw(files[0], image, places.indexOf(files[0]), signal);
+      signal.throwIfAborted();
       get("status").textContent = "";
       show(found(image));
     }
@@ -84,8 +89,9 @@ function decide() {
   show(compared(answer, threshold));
 }
 
-async function draw(at, image, index) {
+async function draw(at, image, index, signal) {
   await at.img.decode().catch(() => {}); // a format that only the server reads: no drawing, but the text below
+  signal.throwIfAborted(); // another photo may have taken its place meanwhile
   const names = image.faces.map((_, face) => nameOf(index, face));
   if (at.img.naturalWidth) drawFaces(at.img, at.svg, image.faces, names);
   const count = image.faces.length;

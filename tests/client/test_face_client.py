@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -14,10 +15,11 @@ from PIL import Image
 from skimage.data import astronaut
 
 from client import AsyncFaceClient, FaceClient, ServiceError, face_client
+from client.settings import Settings
 from client.thresholds import THRESHOLDS
-from tests.client.live import LiveGateway
+from tests.client.live import LiveGateway, free_port
 from tests.conftest import PROJECT
-from tests.fakes.triton import embedding_of, fails, sleeps
+from tests.fakes.triton import DEFAULTS, Failure, embedding_of, fails, sleeps
 
 
 @pytest.fixture
@@ -58,6 +60,32 @@ def test_more_crops_than_a_batch_come_back_in_their_order(client, fake):
     assert np.array_equal(found.embeddings, [embedding_of(crop) for crop in crops])
     assert found.found.all()
     assert [len(call.inputs["IMAGE"]) for call in fake.calls] == [32, 32, 6]
+
+
+def test_large_crops_are_sent_in_batches_that_a_gateway_takes(client, fake):
+    crops = [bytes([number]) * 600_000 for number in range(32)]
+    found = client.embed_crops(crops)
+    assert np.array_equal(found.embeddings, [embedding_of(crop) for crop in crops])
+    sizes = [sum(len(row[0]) for row in call.inputs["IMAGE"]) for call in fake.calls]
+    assert len(sizes) == 2
+    assert max(sizes) * 4 / 3 < Settings.max_body_bytes
+
+
+def test_crops_with_too_many_pixels_together_are_sent_apart(client, fake):
+    def at_most_three(call):
+        if len(call.inputs["IMAGE"]) > 3:
+            raise Failure(grpc.StatusCode.INVALID_ARGUMENT, "image_too_large: the pictures are too large together")
+        return DEFAULTS["facenet_embed"](call)
+
+    fake.script("facenet_embed", at_most_three)
+    crops = [b"crop %d" % number for number in range(10)]
+    assert np.array_equal(client.embed_crops(crops).embeddings, [embedding_of(crop) for crop in crops])
+
+
+def test_one_crop_with_too_many_pixels_is_refused(client, fake):
+    fake.script("facenet_embed", fails(grpc.StatusCode.INVALID_ARGUMENT, "image_too_large: the picture is 9x9"))
+    with pytest.raises(ServiceError, match="image_too_large"):
+        client.embed_crops([b"a", b"b"])
 
 
 def test_no_crops_need_no_server():
@@ -139,8 +167,6 @@ def test_the_identity_is_asked_for_once(client):
 
 
 def test_threads_share_a_client(client):
-    from concurrent.futures import ThreadPoolExecutor
-
     photos = [b"photo %d" % number for number in range(64)]
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(client.embed, photos))
@@ -154,6 +180,26 @@ def test_a_closed_client_may_be_closed_again(fake):
     client.detect(b"photo")
     client.close()
     client.close()
+
+
+def test_a_client_that_is_closed_ends_the_calls_of_other_threads():
+    client = FaceClient(f"127.0.0.1:{free_port()}", timeout_seconds=60)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(client.detect, b"photo") for _ in range(4)]
+        time.sleep(0.5)
+        client.close()
+        begun = time.monotonic()
+        for call in calls:
+            with pytest.raises(ServiceError, match="closed: the client was closed"):
+                call.result(10)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_closed_client_says_so(fake):
+    client = FaceClient(fake.url)
+    client.close()
+    with pytest.raises(ServiceError, match="closed: the client was closed"):
+        client.detect(b"photo")
 
 
 def test_calls_of_one_event_loop_run_side_by_side(fake):

@@ -157,7 +157,8 @@ def test_a_blocked_log_costs_lines_and_no_request(fake):
 
 
 @pytest.mark.parametrize(
-    ("bound", "spelling"), [("127.0.0.1", "127.0.0.1"), ("::1", "0:0:0:0:0:0:0:1"), ("::ffff:127.0.0.1", "::ffff:7f00:1")]
+    ("bound", "spelling"),
+    [("127.0.0.1", "127.0.0.1"), ("::1", "0:0:0:0:0:0:0:1"), ("::ffff:127.0.0.1", "::ffff:7f00:1")],
 )
 def test_the_listener_is_found_however_its_address_is_spelt(bound, spelling):
     family = socket.AF_INET6 if ":" in bound else socket.AF_INET

@@ -68,7 +68,9 @@ def test_health_needs_no_key(keys, path, open_to_all):
     assert status(keys, path) == (200 if open_to_all else 401)
 
 
-@pytest.mark.parametrize("content", [b"", b"# only\n", b"short\n", FIRST.encode() + b"\nshort\n", b"\xff\n", "é".encode() * 20])
+@pytest.mark.parametrize(
+    "content", [b"", b"# only\n", b"short\n", FIRST.encode() + b"\nshort\n", b"\xff\n", "é".encode() * 20]
+)
 def test_a_file_without_good_keys_is_refused(tmp_path, content):
     path = tmp_path / "keys"
     path.write_bytes(content)

@@ -31,6 +31,24 @@ def test_an_aligned_picture_is_the_picture_itself_when_its_points_are_the_templa
     np.testing.assert_array_equal(align.align(photo, align.TEMPLATE), photo)
 
 
+@pytest.mark.parametrize("left", [0, 20_000, 33_000 - 500])
+@pytest.mark.parametrize("tall", [False, True])
+def test_a_face_in_a_picture_of_more_than_32766_pixels_a_side_is_the_face_alone(left: int, tall: bool) -> None:
+    alone = np.random.default_rng(3).integers(0, 256, (300, 500, 3), np.uint8)
+    points = align.TEMPLATE * 1.7 + (130, 60)
+    wide = np.zeros((300, 33_000, 3), np.uint8)
+    wide[:, left : left + 500] = alone
+    moved = points + (left, 0)
+    if tall:
+        alone, wide = (np.ascontiguousarray(picture.transpose(1, 0, 2)) for picture in (alone, wide))
+        points, moved = points[:, ::-1], moved[:, ::-1]
+    assert np.array_equal(align.align(wide, moved), align.align(alone, points))
+
+
+def test_landmarks_far_apart_in_a_picture_of_more_than_32766_pixels_a_side_are_aligned() -> None:
+    assert align.align(np.zeros((300, 33_000, 3), np.uint8), align.TEMPLATE * (400, 1)).shape == (112, 112, 3)
+
+
 def test_what_lies_outside_the_photo_is_black() -> None:
     photo = np.full((112, 112, 3), 255, np.uint8)
     aligned = align.align(photo, align.TEMPLATE - 56)

@@ -98,6 +98,18 @@ def test_a_scan_that_ends_in_no_known_marker_is_refused(ending: bytes, make_pict
         container.unwrap(data[:-200] + ending + data[-198:])
 
 
+@pytest.mark.parametrize("stray", [b"\0", b"abc", b"\xff\0" * 3, b"\xff" * 2**20 + b"\0"])
+@pytest.mark.parametrize("before", [b"\xff\xdb", b"\xff\xda"])
+def test_stray_bytes_before_a_segment_are_skipped_as_decoders_do(
+    stray: bytes, before: bytes, make_picture: MakePicture
+) -> None:
+    data = make_picture("JPEG")
+    start = data.index(before)
+    spoilt = data[:start] + stray + data[start:]
+    assert container.unwrap(spoilt).pixels == data
+    assert np.array_equal(image.decode(spoilt), np.asarray(Image.open(io.BytesIO(spoilt))))
+
+
 @pytest.mark.parametrize("after", [b"\x00", b"\xd0"])
 def test_a_megabyte_of_fill_bytes_in_a_scan_is_read_once(after: bytes, make_picture: MakePicture) -> None:
     data = make_picture("JPEG")
