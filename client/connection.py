@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 # tritonclient drops its own defaults once any of these is given, so all that matter are here.
 CHANNEL_ARGS = [
     ("grpc.max_send_message_length", 17 * MIB),  # a body of 16 MiB, decoded, and its envelope
-    ("grpc.max_receive_message_length", 4 * MIB),  # 32 crops of 160x160 pixels as PNG are under 2.4 MiB
+    ("grpc.max_receive_message_length", 26 * MIB),  # 32 crops of 512x512 pixels, the largest a FaceNet takes, as PNG
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),  # gRPC's own is two minutes

@@ -35,7 +35,7 @@ class Tracing:
         """`endpoint` is a collector's address for OTLP over HTTP; raises SettingsError where packages are missing."""
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.resources import OTELResourceDetector, Resource
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -43,9 +43,8 @@ class Tracing:
             raise SettingsError(
                 f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {error.name} is not installed; run scripts/setup with it set"
             ) from None
-        self._provider = TracerProvider(
-            resource=Resource.create({"service.name": "face-gateway"}), shutdown_on_exit=False
-        )
+        named = Resource.create({"service.name": "face-gateway"}).merge(OTELResourceDetector().detect())
+        self._provider = TracerProvider(resource=named, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
         self._tracer = self._provider.get_tracer("client")
         self._propagator = TraceContextTextMapPropagator()

@@ -1,6 +1,7 @@
 """Request bodies of /v1 without opening a picture: JSON with base64, or an HTML form with files.
 
-A request that cannot be understood fails as a whole. A picture that is empty or too large fails alone.
+A request that cannot be understood fails as a whole. A picture that is too large fails alone, as does
+an empty file of a form.
 """
 
 import sys

@@ -20,6 +20,8 @@ A = b"picture a"
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACED, NOT_TRACED = (f"00-{TRACE}-{CALLER}-{flag}" for flag in ("01", "00"))
 JSON = {"Content-Type": "application/json"}
+SENT_WITHIN_SECONDS = 7.0  # by Triton, every 5 s
+MOST_TRIES = 4  # Triton 2.51 loses the spans of one call in ten
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": 50}  # milliseconds until spans are sent
 
 
@@ -132,6 +134,15 @@ def test_a_collector_that_hangs_or_is_away_slows_no_request_and_no_end(fake, han
     assert "Traceback" not in gateway.log
 
 
+@pytest.mark.parametrize("variable", ["OTEL_SERVICE_NAME=mine", "OTEL_RESOURCE_ATTRIBUTES=service.name=mine"])
+def test_a_service_name_of_the_environment_is_heeded(fake, collector, variable):
+    name, _, value = variable.partition("=")
+    with LiveGateway(fake.url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **SOON, **{name: value}) as gateway:
+        gateway.post("/service/FaceEmbedModel", body_of(A))
+        spans = collector.wait_for(lambda spans: len(spans) == 2)
+    assert {span.service for span in spans} == {"mine"}
+
+
 def test_without_a_collector_nothing_is_imported_and_nothing_sent_along(gateway, fake):
     gateway.post("/service/FaceEmbedModel", body_of(A), {"traceparent": TRACED})
     assert "traceparent" not in fake.calls[-1].metadata
@@ -154,9 +165,10 @@ def test_tritons_spans_are_children_of_the_gateways(repository, tmp_path):
     with Collector() as collector:
         with serving(repository, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as server:
             command = ["curl", "-sf", f"{server.url}/v1/embed", "-F", f"image=@{tmp_path / 'photo.jpg'}"]
-            for header in (NOT_TRACED, TRACED):
+            for header in (NOT_TRACED, *[TRACED] * MOST_TRIES):
                 subprocess.run([*command, "-H", f"traceparent: {header}"], check=True, stdout=subprocess.DEVNULL)
-            collector.wait_for(lambda spans: {"compute", "call facenet_photo"} <= {span.name for span in spans})
+                if header == TRACED and collector.has({"compute", "call facenet_photo"}, within=SENT_WITHIN_SECONDS):
+                    break
     spans = {span.id: span for span in collector.spans}
     assert {span.trace for span in spans.values()} == {TRACE}
 

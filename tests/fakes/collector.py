@@ -17,7 +17,7 @@ from types import TracebackType
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-WAIT_SECONDS = 15.0  # Triton sends its spans every 5 s
+WAIT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,13 @@ class Collector:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def has(self, names: set[str], within: float) -> bool:
+        """Whether spans of all these names have come, after so many seconds at most."""
+        until = time.monotonic() + within
+        while not names <= {span.name for span in self.spans} and time.monotonic() < until:
+            time.sleep(0.02)
+        return names <= {span.name for span in self.spans}
 
     def wait_for(self, condition: Callable[[list[Span]], object]) -> list[Span]:
         """The spans so far, as soon as they meet the condition; fails where they do not in time."""
