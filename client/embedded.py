@@ -72,6 +72,7 @@ class EmbeddedTriton:
             self.process = subprocess.Popen(
                 self._command(server),
                 env={**_environment(server), "FACE_WATCHED": str(self.watched)},
+                cwd=PROJECT,  # where the stubs of 2.51 look for `preprocess`; they heed no PYTHONPATH
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
                 preexec_fn=die_with_parent,
@@ -135,7 +136,7 @@ class EmbeddedTriton:
         key = secrets.token_hex(16)  # known to nobody: the restricted APIs are closed for good
         return [
             str(server.binary),
-            f"--model-repository={self.repository}",
+            f"--model-repository={self.repository.resolve()}",
             "--model-config-name=prepared",  # written by prepare-models; models without one use config.pbtxt
             f"--backend-directory={server.backends}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",

@@ -33,9 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=port_number, default=os.environ.get("FACE_PORT") or "8080", help="HTTP port (%(default)s)"
     )
-    parser.add_argument("--triton-http-port", type=port_number, default=ports.http, help="Triton over HTTP (%(default)s)")
-    parser.add_argument("--triton-grpc-port", type=port_number, default=ports.grpc, help="Triton over gRPC (%(default)s)")
-    parser.add_argument("--triton-metrics-port", type=port_number, default=ports.metrics, help="Triton's metrics (%(default)s)")
+    parser.add_argument(
+        "--triton-http-port", type=port_number, default=ports.http, help="Triton over HTTP (%(default)s)"
+    )
+    parser.add_argument(
+        "--triton-grpc-port", type=port_number, default=ports.grpc, help="Triton over gRPC (%(default)s)"
+    )
+    parser.add_argument(
+        "--triton-metrics-port", type=port_number, default=ports.metrics, help="Triton's metrics (%(default)s)"
+    )
 
 
 def port_number(text: str) -> int:

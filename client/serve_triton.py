@@ -16,7 +16,7 @@ from client.canary import Canary, Health
 from client.connection import Connection
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
-from client.serve import interrupt_on_signal, require_free, require_settings
+from client.serve import interrupt_on_signal, port_number, require_free, require_settings
 from client.stubs import Stubs
 from client.supervisor import START_SECONDS
 from client.weights import require_prepared
@@ -38,9 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", default="127.0.0.1", help="of gRPC and metrics, for a network that is yours alone (%(default)s)"
     )
-    parser.add_argument("--http-port", type=int, default=ports.http, help="HTTP, on loopback only (%(default)s)")
-    parser.add_argument("--grpc-port", type=int, default=ports.grpc, help="gRPC (%(default)s)")
-    parser.add_argument("--metrics-port", type=int, default=ports.metrics, help="metrics (%(default)s)")
+    parser.add_argument(
+        "--http-port", type=port_number, default=ports.http, help="HTTP, on loopback only (%(default)s)"
+    )
+    parser.add_argument("--grpc-port", type=port_number, default=ports.grpc, help="gRPC (%(default)s)")
+    parser.add_argument("--metrics-port", type=port_number, default=ports.metrics, help="metrics (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

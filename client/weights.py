@@ -1,6 +1,7 @@
-"""Whether the weights in a model repository are those that prepare-models wrote there.
+"""Whether weights and configurations in a model repository are those that prepare-models wrote there.
 
-A file that was spoilt or exchanged may still load, and then embeds faces into a space of its own.
+Weights that were spoilt or exchanged may still load, and then embed faces into a space of their own; with the
+configurations of other weights embeddings go by a wrong name.
 """
 
 import hashlib
@@ -19,12 +20,14 @@ def require_prepared(repository: Path) -> None:
     """
     remedy = f"run scripts/prepare-models --repository {repository}"
     try:
-        networks = json.loads((repository / "manifest.json").read_text())["networks"]
-        files = {name: digest for network in networks.values() for name, digest in network["files"].items()}
-    except OSError:
+        files = _listed(repository / "manifest.json")
+    except FileNotFoundError:
         raise LaunchError(f"{repository} is not prepared; {remedy}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise LaunchError(f"{repository / 'manifest.json'} cannot be read; {remedy}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise LaunchError(
+            f"{repository / 'manifest.json'} cannot be read; put back a copy of it, or delete it and {remedy}, "
+            "with --from for weights of your own"
+        ) from None
     for name, digest in files.items():
         try:
             found = _sha256(repository / name)
@@ -32,6 +35,13 @@ def require_prepared(repository: Path) -> None:
             raise LaunchError(f"{repository / name} is missing or unreadable; {remedy}") from None
         if found != digest:
             raise LaunchError(f"{repository / name} is not the file that was prepared; {remedy}")
+
+
+def _listed(manifest: Path) -> dict[str, str]:
+    """Give the SHA-256 of each file by its path; of weights alone where an older preparation wrote the manifest."""
+    written = json.loads(manifest.read_text())
+    files = [network["files"] for network in written["networks"].values()] + [written.get("configurations", {})]
+    return {name: digest for group in files for name, digest in group.items()}
 
 
 def _sha256(path: Path) -> str:

@@ -63,9 +63,11 @@ def server(repository: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def serving(repository: Path, within: Sequence[str] = (), **environment: str) -> Iterator[Server]:
+def serving(
+    repository: Path, within: Sequence[str] = (), folder: Path = PROJECT, **environment: str
+) -> Iterator[Server]:
     """Run the whole system on free ports until the block ends; it must then stop by itself and say 0."""
-    server = launch(repository, within, **environment)
+    server = launch(repository, within, folder, **environment)
     try:
         yield server
     finally:
@@ -74,16 +76,17 @@ def serving(repository: Path, within: Sequence[str] = (), **environment: str) ->
     assert server.process.returncode == 0
 
 
-def launch(repository: Path, within: Sequence[str] = (), **environment: str) -> Server:
+def launch(repository: Path, within: Sequence[str] = (), folder: Path = PROJECT, **environment: str) -> Server:
     """Start the whole system on free ports; the caller ends its process.
 
     within: a command line that becomes the one it is given, in other surroundings
+    folder: the working directory
     """
     gateway, http, grpc, metrics = free_ports(4)
     command = [sys.executable, "-m", "client", "serve", f"--repository={repository}", f"--port={gateway}"]
     command += [f"--triton-http-port={http}", f"--triton-grpc-port={grpc}", f"--triton-metrics-port={metrics}"]
     process = subprocess.Popen(
-        [*within, *command], cwd=PROJECT, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+        [*within, *command], cwd=folder, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     if not any(line.startswith("Ready") for line in process.stdout):

@@ -76,8 +76,8 @@ def require_enough(pairs: list[Pair]) -> None:
     single = len({pair.fold for pair in pairs}) == 1
     if min(len(folds if single else set(folds)) for folds in kinds) < 2:
         raise Failure(
-            f"faces were found in {len(kinds[0])} pairs of one person and {len(kinds[1])} of two;"
-            " give at least 2 of each kind, and of several folds not all of a kind in one"
+            f"faces were found in too few pairs, {len(kinds[0])} of one person and {len(kinds[1])} of two people;"
+            " give at least 2 of each kind, in different folds if there are several"
         )
 
 

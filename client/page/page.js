@@ -79,7 +79,7 @@ async function run() {
       show(found(image));
     }
   } catch (problem) {
-    if (problem.name !== "AbortError") complain(problem);
+    if (!signal.aborted) complain(problem); // of photos that are no longer here nothing is told
   }
 }
 

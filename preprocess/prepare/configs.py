@@ -1,4 +1,4 @@
-"""Writes each model's `configs/prepared.pbtxt`: its config.pbtxt with what is known once weights are there.
+"""Makes each model's `configs/prepared.pbtxt`: its config.pbtxt with what is known once weights are there.
 
 tritonserver started with `--model-config-name=prepared` reads these. They add, as model parameters, which engine
 runs the network and the identity of its embeddings, and put the real sizes in place of the written ones.
@@ -7,7 +7,6 @@ runs the network and the identity of its embeddings, and put the real sizes in p
 from pathlib import Path
 from typing import Any
 
-from preprocess.prepare import storage
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.manifest import Entry
 
@@ -29,11 +28,15 @@ _FACENET_EMBEDDINGS = {("facenet", "embeddings"), ("face_distance", "EMBEDDING")
 _ARCFACE_EMBEDDINGS = {(model, "EMBEDDING") for model in ARCFACE_MODELS}
 
 
-def write(repository: Path, entries: dict[str, Entry]) -> None:
-    """Writes `configs/prepared.pbtxt` of every model in the repository; leaves those that are right alone."""
+def rendered(repository: Path, entries: dict[str, Entry]) -> dict[str, str]:
+    """Gives `configs/prepared.pbtxt` of every model in the repository, by path in it.
+
+    Raises PreparationError for a config.pbtxt that cannot be read.
+    """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
+    texts = {}
     for path in sorted(repository.glob("*/config.pbtxt")):
         try:
             config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
@@ -42,7 +45,8 @@ def write(repository: Path, entries: dict[str, Entry]) -> None:
         for key, value in parameters(path.parent.name, entries).items():
             config.parameters[key].string_value = value
         _set_sizes(path.parent.name, config, entries)
-        storage.write(path.parent / "configs" / "prepared.pbtxt", text_format.MessageToString(config))
+        texts[f"{path.parent.name}/configs/prepared.pbtxt"] = text_format.MessageToString(config)
+    return texts
 
 
 def parameters(model: str, entries: dict[str, Entry]) -> dict[str, str]:

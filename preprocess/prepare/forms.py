@@ -22,9 +22,7 @@ class Checkpoint:
 def facenet(path: Path) -> Checkpoint:
     """Recognises a FaceNet checkpoint; raises PreparationError if it is none of the accepted forms."""
     if (path / "saved_model.pb").is_file():
-        return Checkpoint(
-            "savedmodel", (*_existing(path / "saved_model.pb"), *_variables(path / "variables" / "variables"))
-        )
+        return Checkpoint("savedmodel", _saved_model(path))
     if path.is_dir():
         return Checkpoint("metagraph", _metagraph(path))
     forms = {".pb": "frozen", ".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".onnx": "onnx"}
@@ -79,6 +77,13 @@ def conf(path: Path) -> tuple[str, Path, int]:
             f"{path}: needs http_server.mxnet with model_dir, model_name and num_epoch, "
             "or http_server.tensorflow with model_dir"
         ) from None
+
+
+def _saved_model(folder: Path) -> tuple[Path, ...]:
+    prefix = folder / "variables" / "variables"
+    graph = _existing(folder / "saved_model.pb")
+    # A SavedModel of a frozen graph has no variables, and TensorFlow then leaves the folder for them empty.
+    return (*graph, *_variables(prefix)) if list(prefix.parent.glob(f"{prefix.name}.*")) else graph
 
 
 def _metagraph(folder: Path) -> tuple[Path, ...]:

@@ -3,11 +3,15 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.engines import weights_file
 from preprocess.prepare import storage
+from preprocess.prepare.errors import PreparationError
+
+NAME = "manifest.json"
 
 FORM = 4
 """Raised when a preparation writes other files from the same source: what an older one wrote is done again."""
@@ -77,22 +81,37 @@ class Entry:
 
 
 def read(repository: Path) -> dict[str, Entry]:
-    """Gives the prepared networks by name; nothing if the manifest is absent or broken."""
-    fields = [field.name for field in dataclasses.fields(Entry)]
+    """Gives the prepared networks by name; none where there is no manifest.
+
+    Raises PreparationError for one that cannot be read: to take it for none would replace somebody's own weights.
+    """
+    path = repository / NAME
+    known = [field.name for field in dataclasses.fields(Entry)]
     try:
-        networks = json.loads((repository / "manifest.json").read_text())["networks"]
+        networks = json.loads(path.read_text())["networks"]
         return {
-            name: Entry(**{key: networks[name][key] for key in fields if key in networks[name]})
-            for name in NETWORKS
-            if name in networks
+            name: Entry(**{key: written[key] for key in known if key in written})
+            for name, written in networks.items()
+            if name in NETWORKS
         }
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        reason = error.strerror
+    except (ValueError, RecursionError):
+        reason = "it is not JSON"
+    except (KeyError, TypeError, AttributeError):
+        reason = "it is not what prepare-models writes"
+    raise PreparationError(
+        f"{path} cannot be read ({reason}); put back a copy of it, or delete it and prepare weights of your own again "
+        "with --from: all others become the defaults"
+    )
 
 
-def write(repository: Path, entries: dict[str, Entry]) -> None:
-    """Writes the manifest, whole or not at all."""
+def text(entries: dict[str, Entry], configurations: Mapping[str, str]) -> str:
+    """Gives the manifest of the networks and of the models' configurations (texts, by path in the repository)."""
     networks = {
         name: {**dataclasses.asdict(entry), "weights_sha256": entry.weights_sha256} for name, entry in entries.items()
     }
-    storage.write(repository / "manifest.json", json.dumps({"networks": networks}, indent=2) + "\n")
+    hashes = {file: hashlib.sha256(content.encode()).hexdigest() for file, content in configurations.items()}
+    return json.dumps({"networks": networks, "configurations": hashes}, indent=2) + "\n"

@@ -127,15 +127,31 @@ def wrapped(
 
 
 def _free_batch(graph: onnx.GraphProto) -> None:
-    """Lets any number of faces pass reshapes that were written for one: a 0 in ONNX keeps the input's number."""
-    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
-    constants = [(node.output[0], attribute.t) for node in graph.node for attribute in node.attribute[:1]]
-    for name, tensor in [*((tensor.name, tensor) for tensor in graph.initializer), *constants]:
-        if name in shapes and tensor.data_type == TensorProto.INT64:
-            shape = numpy_helper.to_array(tensor).copy()
-            if len(shape) > 1 and shape[0] == 1:
-                shape[0] = 0
-                tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))
+    """Lets any number of faces pass reshapes that were written for one: a 0 in ONNX keeps the input's number.
+
+    Reshapes of weights stay. A shape may be used for both, so what is changed is a copy.
+    """
+    weights = _computed_from_weights(graph)
+    shapes = {tensor.name: tensor for tensor in graph.initializer}
+    shapes |= {node.output[0]: attribute.t for node in graph.node for attribute in node.attribute[:1]}
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[0] in weights or node.input[1] not in shapes:
+            continue
+        tensor = shapes[node.input[1]]
+        shape = numpy_helper.to_array(tensor).copy() if tensor.data_type == TensorProto.INT64 else np.empty(0)
+        if len(shape) > 1 and shape[0] == 1:
+            shape[0] = 0
+            node.input[1] = f"{node.output[0]}/any_batch"
+            graph.initializer.append(numpy_helper.from_array(shape, node.input[1]))
+
+
+def _computed_from_weights(graph: onnx.GraphProto) -> set[str]:
+    """Gives the tensors that are the same for every picture; nodes come after their inputs, as ONNX demands."""
+    weights = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if weights.issuperset(name for name in node.input if name):  # '' stands for an input left out
+            weights.update(node.output)
+    return weights
 
 
 def difference(source: Path, output: str, target: Path, faces: Array, shown: Array) -> tuple[int, float]:

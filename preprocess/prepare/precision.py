@@ -5,7 +5,6 @@ bounded. Each form is an embedding space of its own, as its file's hash in EMBED
 """
 
 import dataclasses
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from preprocess.prepare import facenet as tensorflow_facenet
 from preprocess.prepare.child import in_child
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.manifest import Entry
-from preprocess.prepare.places import CACHE
 from preprocess.prepare.progress import Progress
 
 NETWORKS = ("facenet", "arcface")
@@ -59,33 +57,35 @@ def check(name: str, entry: Entry, asked: str | None, before: Entry | None) -> N
         )
 
 
-def make(repository: Path, name: str, entry: Entry, precision: str, photos: Path | None) -> tuple[Entry, str]:
-    """Places the network's form in `precision` beside that in float32; gives its entry, and what was done in words.
+def make(
+    repository: Path, name: str, entry: Entry, precision: str, photos: Path | None, work: Path
+) -> tuple[Entry, dict[str, Path], str]:
+    """Writes the form in `precision` of the network in the repository to the folder `work`.
 
-    photos: the folder that int8 is calibrated with. Raises PreparationError; what was there before then stays.
+    Gives its entry, the file by its path in the repository, and what was done in words. photos: the folder that int8
+    is calibrated with. Raises PreparationError.
     """
     source = repository / name / "1" / engines.weights_file("float32")
-    with tempfile.TemporaryDirectory(prefix="prepare-", dir=CACHE) as work, Progress(name) as progress:
-        target = Path(work) / "model.onnx"
+    target = work / engines.weights_file(precision)
+    with Progress(name) as progress:
         progress(f"converting to {precision} and comparing", 1, 1)
         if precision == "int8" and photos:
             form = facenet.Form(entry.input_size, entry.preprocessing)
             drift = in_child(to_int8, name, source, target, photos, repository / "face_crops" / "1", form)
         else:
             drift = in_child(to_float16, name, source, target, entry.input_size)
-        bound = BOUNDS[precision]
-        if not (drift.mean >= bound.mean and drift.worst >= bound.worst):
-            raise PreparationError(
-                f"{name} in {precision} is too far from float32 ({drift}); it is not served "
-                f"below {bound.mean} and {bound.worst}"
-            )
-        file = f"{name}/1/{engines.weights_file(precision)}"
-        storage.place({repository / file: target})
-    files = {**entry.files, file: storage.sha256(repository / file)}
+    bound = BOUNDS[precision]
+    if not (drift.mean >= bound.mean and drift.worst >= bound.worst):
+        raise PreparationError(
+            f"{name} in {precision} is too far from float32 ({drift}); it is not served "
+            f"below {bound.mean} and {bound.worst}"
+        )
+    file = f"{name}/1/{target.name}"
+    files = {**entry.files, file: storage.sha256(target)}
     made = dataclasses.replace(
         entry, precision=precision, files=files, mean_cosine=drift.mean, worst_cosine=drift.worst
     )
-    return made, f"now in {precision}: {drift}"
+    return made, {file: target}, f"now in {precision}: {drift}"
 
 
 def to_int8(name: str, source: Path, target: Path, photos: Path, detector: Path, form: facenet.Form) -> Drift:

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,9 @@ DEFAULTS: dict[str, Callable[[], Source]] = {
     "arcface": networks.default_arcface,
     "mtcnn": networks.default_mtcnn,
 }
+
+Staged = Mapping[str, Path]
+"""For paths in the repository the files that are to be placed there."""
 
 _DEFINITIONS = ("config.pbtxt", "1/model.py", "1/.gitkeep")
 
@@ -44,98 +47,117 @@ def prepare(repository: Path, wanted: dict[str, Wanted], say: Callable[[str], No
     CACHE.mkdir(parents=True, exist_ok=True)
     with storage.locked(CACHE / "prepare.lock", lambda: say("waiting for another preparation to finish")):
         _tidy()
+        entries = manifest.read(repository)
+        configs.rendered(HOME, {})  # a definition that is broken ends the run before anything changes
         if repository != HOME:
             _copy_definitions(repository)
-        before = manifest.read(repository)
-        entries = dict(before)
-
-        def record(name: str, entry: Entry) -> None:
-            old, entries[name] = entries.get(name, entry), entry
-            manifest.write(repository, entries)
-            configs.write(repository, entries)
-            for file in set(old.files) - set(entry.files):  # such as a landmark network given up
-                (repository / file).unlink(missing_ok=True)
-
         # Those whose precision changes come last: calibration needs the detector.
         for name in sorted(manifest.NETWORKS, key=lambda name: _converts(wanted.get(name, Wanted()))):
-            wish, old = wanted.get(name, Wanted()), before.get(name)
-            kept = old.in_float32() if old and wish.precision else old
-            entry, line = _complete(repository, name, kept, wish)
-            entry = dataclasses.replace(
-                entry, engine=wish.engine or entry.engine, preprocessing=wish.preprocessing or entry.preprocessing
-            )
-            precision.check(name, entry, wish.precision, kept)
-            if not _converts(wish) or entry != kept:
-                record(name, entry)
-            if wish.precision and _converts(wish):
-                entry, done = precision.make(repository, name, entry, wish.precision, wish.photos)
-                record(name, entry)
-                line += f", {done}"
-                if remark := precision.caution(wish.precision):
-                    say(f"{name}: {remark}")
-            elif entry.precision != "float32" or (old and old.precision != "float32"):
-                line += f", now in {entry.precision}"
+            wish = wanted.get(name, Wanted())
+            with tempfile.TemporaryDirectory(prefix="prepare-", dir=CACHE) as work:
+                line = _prepare_network(repository, entries, name, wish, Path(work))
+            if _converts(wish) and (remark := precision.caution(entries[name].precision)):
+                say(f"{name}: {remark}")
             say(f"{name}: {line}")
+
+
+def _prepare_network(repository: Path, entries: dict[str, Entry], name: str, wish: Wanted, work: Path) -> str:
+    """Completes one network, which `entries` then holds; gives what was done in words. `work` is an empty folder."""
+    old = entries.get(name)
+    kept = old.in_float32() if old and wish.precision else old
+    entry, staged, line = _complete(repository, name, kept, wish, work)
+    entry = dataclasses.replace(
+        entry, engine=wish.engine or entry.engine, preprocessing=wish.preprocessing or entry.preprocessing
+    )
+    precision.check(name, entry, wish.precision, kept)
+    # Of a network that stays, the form that is served stays too until the new one is made.
+    served = old if old and _converts(wish) and entry == kept else entry
+    _record(repository, entries, name, served, staged)
+    if wish.precision and _converts(wish):
+        entry, staged, done = precision.make(repository, name, entry, wish.precision, wish.photos, work)
+        _record(repository, entries, name, entry, staged)
+        return f"{line}, {done}"
+    if entry.precision != "float32" or (old and old.precision != "float32"):
+        return f"{line}, now in {entry.precision}"
+    return line
 
 
 def _converts(wish: Wanted) -> bool:
     return wish.precision not in (None, "float32")
 
 
-def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted) -> tuple[Entry, str]:
-    """Gives the network's entry once its files are in place, and what was done in words."""
+def _record(repository: Path, entries: dict[str, Entry], name: str, entry: Entry, staged: Staged) -> None:
+    """Places the network's files with the manifest and the configurations that say so; `entries` then holds it.
+
+    The manifest comes first: whatever ends the rest, a launch finds files that are not those it names, and the next run
+    knows what was to be there.
+    """
+    old, entries[name] = entries.get(name, entry), entry
+    texts = configs.rendered(repository, entries)
+    files: dict[str, Path | str] = {manifest.NAME: manifest.text(entries, texts), **staged, **texts}
+    gone = set(old.files) - set(entry.files)  # such as a landmark network given up
+    storage.place({repository / file: content for file, content in files.items()}, [repository / file for file in gone])
+
+
+def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted, work: Path) -> tuple[Entry, Staged, str]:
+    """Gives the network's entry, those of its files that are yet to be placed, and what was done in words."""
     source = wish.source
-    if entry and entry.form == manifest.FORM - 1 and entry.unchanged(repository):
-        entry = _brought_up_to_date(repository, name, entry)
     if entry and (source is None or source.hashes == entry.sources):
-        if entry.intact(repository):
+        if entry.form in (manifest.FORM, manifest.FORM - 1) and entry.unchanged(repository):
+            entry, staged = _brought_up_to_date(repository, name, entry, work)
             _check_engine(name, entry.source, entry.engines, wish)
-            return entry, f"already prepared from {entry.source}"
-        if source is None and entry.precision != "float32":
-            photos = " --calibrate-with FOLDER" if entry.precision == "int8" else ""
-            raise PreparationError(
-                f"{name} was prepared in {entry.precision} and its files have changed since; prepare it again "
-                f"(prepare-models {name} --precision {entry.precision}{photos}), or with float32 in its place"
-            )
-        if source is None and entry.sources != DEFAULTS[name]().hashes:
-            option = f"--mtcnn {entry.source}" if name == "mtcnn" else f"{name} --from .../{entry.source}"
-            raise PreparationError(
-                f"{name} was prepared from {entry.source} and its files have changed since; "
-                f"prepare it again (prepare-models {option}), or with 'default' in place of the path"
-            )
+            return entry, staged, f"already prepared from {entry.source}"
+        if source is None:
+            _require_default(repository, name, entry)
     if source is None and repository != HOME:
         home = manifest.read(HOME).get(name)
         home = home.in_float32() if home and wish.precision else home
         if home and home.intact(HOME):
             _check_engine(name, home.source, home.engines, wish)
-            storage.place({repository / file: HOME / file for file in home.files})
-            return home, f"taken from {HOME.name} ({home.source})"
+            return home, {file: HOME / file for file in home.files}, f"taken from {HOME.name} ({home.source})"
     source = source or DEFAULTS[name]()
-    with tempfile.TemporaryDirectory(prefix="prepare-", dir=CACHE) as work, Progress(name) as progress:
-        prepared = source.make(Path(work), progress)
-        _check_engine(name, source.description, prepared.engines, wish)
-        entry = _entry(source, prepared)
-        storage.place({repository / file: path for file, path in prepared.staged.items()})
-    return entry, f"prepared from {entry.source} (no step differs by more than {entry.largest_difference:.1e})"
+    with Progress(name) as progress:
+        prepared = source.make(work, progress)
+    _check_engine(name, source.description, prepared.engines, wish)
+    entry = _entry(source, prepared)
+    line = f"prepared from {entry.source} (no step differs by more than {entry.largest_difference:.1e})"
+    return entry, prepared.staged, line
 
 
-def _brought_up_to_date(repository: Path, name: str, entry: Entry) -> Entry:
-    """The entry of FORM 3, which had no form for CPUs yet; everything else in it stays as it is."""
-    if name not in precision.NETWORKS:
-        return dataclasses.replace(entry, form=manifest.FORM)
-    file = f"{name}/1/{FOR_CPUS}"
-    with tempfile.TemporaryDirectory(prefix="prepare-", dir=CACHE) as work, Progress(name) as progress:
+def _brought_up_to_date(repository: Path, name: str, entry: Entry, work: Path) -> tuple[Entry, Staged]:
+    """The entry in today's form: FORM 3 had no form for CPUs yet, which is staged. Everything else stays as it is."""
+    if entry.form == manifest.FORM or name not in precision.NETWORKS:
+        return dataclasses.replace(entry, form=manifest.FORM), {}
+    file, target = f"{name}/1/{FOR_CPUS}", work / FOR_CPUS
+    with Progress(name) as progress:
         progress(networks.LAST_STEP, 1, 1)
-        target = Path(work) / FOR_CPUS
         model = repository / name / "1" / weights_file("float32")
         difference = networks.for_cpus(name, model, target, entry.input_size)
-        storage.place({repository / file: target})
-    return dataclasses.replace(
+    made = dataclasses.replace(
         entry,
         form=manifest.FORM,
-        files={**entry.files, file: storage.sha256(repository / file)},
+        files={**entry.files, file: storage.sha256(target)},
         largest_difference=max(entry.largest_difference, difference),
     )
+    return made, {file: target}
+
+
+def _require_default(repository: Path, name: str, entry: Entry) -> None:
+    """Raises PreparationError for a damaged network that only its owner can prepare again."""
+    where = "" if repository == HOME else f" --repository {repository}"
+    damaged = "and its files are not what was prepared"
+    if entry.precision != "float32":
+        photos = " --calibrate-with FOLDER" if entry.precision == "int8" else ""
+        raise PreparationError(
+            f"{name} was prepared in {entry.precision} {damaged}; prepare it again "
+            f"(prepare-models {name} --precision {entry.precision}{photos}{where}), or with float32 in its place"
+        )
+    if entry.sources != DEFAULTS[name]().hashes:
+        option = f"--mtcnn {entry.source}" if name == "mtcnn" else f"{name} --from .../{entry.source}"
+        raise PreparationError(
+            f"{name} was prepared from {entry.source} {damaged}; "
+            f"prepare it again (prepare-models {option}{where}), or with 'default' in place of the path"
+        )
 
 
 def _check_engine(name: str, source: str, engines: list[str], wish: Wanted) -> None:

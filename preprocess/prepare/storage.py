@@ -5,7 +5,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 _PART = ".part"
@@ -20,25 +21,24 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def place(files: Mapping[Path, Path]) -> None:
-    """Puts staged files (values) where they belong (keys): all are written and synced first, then all renamed.
+def place(files: Mapping[Path, Path | str], gone: Collection[Path] = ()) -> None:
+    """Puts staged files or texts (values) where they belong (keys); leaves texts that are there already alone.
 
-    Hard-links where the file system allows it. Whatever fails, no destination is half written.
+    All are written and synced first. Then the files `gone` go, and all are renamed in their order, which Ctrl-C and
+    SIGTERM wait for. Hard-links where the file system allows it. Whatever fails, no destination is half written.
     """
-    parts = {target: target.with_name(target.name + _PART) for target in files}
+    wrong = {target: content for target, content in files.items() if not _says(target, content)}
+    parts = {target: target.with_name(target.name + _PART) for target in wrong}
     try:
-        for target, source in files.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            parts[target].unlink(missing_ok=True)
-            try:
-                os.link(source, parts[target])
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(source, parts[target])
-            _sync(parts[target])
-        for target, part in parts.items():
-            part.replace(target)
-        for folder in {target.parent for target in files}:
-            _sync(folder)
+        for target, content in wrong.items():
+            _stage(content, parts[target])
+        with _undisturbed():
+            for path in gone:
+                path.unlink(missing_ok=True)
+            for target, part in parts.items():
+                part.replace(target)
+            for folder in dict.fromkeys(target.parent for target in parts):
+                _sync(folder)
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
@@ -46,17 +46,39 @@ def place(files: Mapping[Path, Path]) -> None:
 
 def write(target: Path, content: str) -> None:
     """Writes a text file, whole or not at all; leaves one that already says this alone."""
-    if target.is_file() and target.read_text() == content:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + _PART)
+    place({target: content})
+
+
+def _says(target: Path, content: Path | str) -> bool:
+    return isinstance(content, str) and target.is_file() and target.read_bytes() == content.encode()
+
+
+def _stage(content: Path | str, part: Path) -> None:
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.unlink(missing_ok=True)
+    if isinstance(content, str):
+        part.write_bytes(content.encode())
+    else:
+        try:
+            os.link(content, part)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(content, part)
+    _sync(part)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM take effect after the block. A mask would not do: another thread may receive them."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
     try:
-        part.write_text(content)
-        _sync(part)
-        part.replace(target)
-        _sync(target.parent)
+        yield
     finally:
-        part.unlink(missing_ok=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _sync(path: Path) -> None:

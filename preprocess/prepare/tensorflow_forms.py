@@ -47,7 +47,7 @@ def _metagraph(meta: Path, index: Path, *shards: Path) -> Read:
     return _with_variables(graph, "input", ("embeddings", 0), index, known)
 
 
-def _saved_model(saved: Path, index: Path, *shards: Path) -> Read:
+def _saved_model(saved: Path, index: Path | None = None, *shards: Path) -> Read:
     from tensorflow.core.protobuf import saved_model_pb2
 
     metas = [
@@ -61,9 +61,13 @@ def _saved_model(saved: Path, index: Path, *shards: Path) -> Read:
     return _with_variables(graph, fed, output, index, variables.keys(graph))
 
 
-def _with_variables(graph: Graph, fed: str, output: Tensor, index: Path, known: dict[str, str]) -> Read:
+def _with_variables(graph: Graph, fed: str, output: Tensor, index: Path | None, known: dict[str, str]) -> Read:
     graph, output = graphdef.evaluating(graph, fed, output)
-    return variables.frozen(graph, index.with_suffix(""), known), fed, output
+    if index is not None:
+        graph = variables.frozen(graph, index.with_suffix(""), known)
+    elif variables.names(graph):
+        raise PreparationError("the SavedModel has variables, and its folder variables/ does not hold them")
+    return graph, fed, output
 
 
 def _parsed(message: Any, path: Path) -> Any:

@@ -30,6 +30,11 @@ def keys(graph: Graph) -> dict[str, str]:
     return found
 
 
+def names(graph: Graph) -> list[str]:
+    """Gives the names of the graph's variables."""
+    return [node.name for node in graph.node if node.op in _VARIABLES]
+
+
 def _source(nodes: dict[str, Any], text: str) -> tuple[Any, int] | None:
     """Follows Identity nodes back to the node that makes a tensor."""
     for _ in range(16):

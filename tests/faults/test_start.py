@@ -6,12 +6,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT, free_ports
+from tests.conftest import PROJECT, free_ports, serving
 
 
 def refusal(repository: Path, *options: str, **environment: str) -> tuple[str, float]:
@@ -57,6 +58,22 @@ def test_a_setting_that_is_unknown_or_wrong_is_named_within_five_seconds(
     said, seconds = refusal(repository, **{key: value})
     assert key in said
     assert seconds < 5
+
+
+def test_it_runs_from_any_folder(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").symlink_to(repository)
+    with serving(Path("mine"), folder=tmp_path, PYTHONPATH=str(PROJECT)) as server:
+        with urllib.request.urlopen(f"{server.url}/health/ready") as answer:
+            assert answer.status == 200
+
+
+def test_a_relative_repository_lies_in_the_folder_that_it_is_started_from(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.json").write_text("{")  # which ends it before anything is served
+    command = [PROJECT / "scripts" / "serve", "--repository", "mine"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"{tmp_path / 'mine' / 'manifest.json'} cannot be read" in done.stderr
 
 
 @pytest.mark.parametrize("file", ["facenet/1/model.onnx", "arcface/1/model.onnx", "face_detect/1/pnet.onnx"])

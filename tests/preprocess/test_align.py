@@ -38,7 +38,7 @@ def test_a_face_in_a_picture_of_more_than_32766_pixels_a_side_is_the_face_alone(
     points = align.TEMPLATE * 1.7 + (130, 60)
     wide = np.zeros((300, 33_000, 3), np.uint8)
     wide[:, left : left + 500] = alone
-    moved = points + (left, 0)
+    moved = points + np.array([left, 0])
     if tall:
         alone, wide = (np.ascontiguousarray(picture.transpose(1, 0, 2)) for picture in (alone, wide))
         points, moved = points[:, ::-1], moved[:, ::-1]

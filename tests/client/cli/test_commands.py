@@ -10,8 +10,9 @@ from PIL import Image
 from skimage.data import astronaut
 
 from client.__main__ import COMMANDS, main
-from client.cli import detect
-from client.faces import Faces
+from client.cli import detect, terminal
+from client.face_client import FaceClient
+from client.faces import NETWORKS, Faces
 
 
 @pytest.fixture
@@ -107,6 +108,12 @@ def test_compare_as_json(server, photos, capsys):
 def test_compare_with_a_photo_without_a_face_is_one_clear_line(server, photos, capsys):
     assert main(["compare", "photos/astronaut.png", "photos/wall.png", "--url", server.grpc]) == 1
     assert capsys.readouterr().err == "compare: no_face: the second photo shows no face\n"
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_the_picture_that_tells_an_outage_from_a_bad_photo_is_always_answered(server, model):
+    with FaceClient(server.grpc) as faces:
+        assert len(faces.embed(terminal.PLAIN, model).boxes) == 0
 
 
 def test_cluster_puts_one_person_in_a_row(server, photos, capsys):

@@ -78,11 +78,32 @@ def test_photos_that_cannot_be_used_are_listed_with_the_reason(photos, fake, cap
     assert "faces of 28 photos (2 failed, 1 without a face: faces.jsonl.left-out.txt)" in shown
 
 
-def test_an_output_that_is_there_is_not_overwritten(photos, fake, capsys):
-    Path("faces.jsonl").write_text("precious")
-    assert embed(fake) == 1
-    assert capsys.readouterr().err == "embed: faces.jsonl is there already; remove it or name another\n"
-    assert Path("faces.jsonl").read_text() == "precious"
+@pytest.mark.parametrize(("output", "there"), [("faces.jsonl",) * 2, ("faces.npy",) * 2, ("faces.npy", "faces.csv")])
+def test_an_output_that_is_there_is_not_overwritten(photos, fake, output, there, capsys):
+    Path(there).write_text("precious")
+    assert embed(fake, output=output) == 1
+    assert capsys.readouterr().err == f"embed: {there} is there already; remove it or name another\n"
+    assert Path(there).read_text() == "precious"
+    assert not fake.calls
+
+
+def test_other_outputs_leave_a_csv_beside_them_alone(photos, fake):
+    Path("faces.csv").write_text("precious")
+    assert embed(fake) == 0
+    assert Path("faces.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "all"])
+def test_a_concurrency_that_is_no_count_is_refused(photos, fake, count, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        embed(fake, "--concurrency", count)
+    assert f"argument --concurrency: '{count}' is no count; give a whole number from 1\n" in capsys.readouterr().err
+
+
+def test_parquet_without_its_package_is_told_before_the_server_is_asked(photos, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["embed", "photos", "-o", "faces.parquet", "--url", "127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err == "embed: Parquet needs the package pyarrow; run scripts/setup tools\n"
 
 
 @pytest.mark.parametrize("output", ["faces", "faces.csv", "faces.parquet.gz"])
@@ -95,6 +116,7 @@ def test_an_output_of_another_form_is_refused(photos, fake, output, capsys):
 def test_a_server_that_fails_stops_the_run_which_then_goes_on(photos, fake, capsys):
     def fail_later(call):
         if call.inputs["IMAGE"][0] == b"photo 20":
+            fake.script("facenet_photo", fails(grpc.StatusCode.INTERNAL, "stub died"))  # from now on over every photo
             return fails(grpc.StatusCode.INTERNAL, "stub died")(call)
         return DEFAULTS["facenet_photo"](call)
 
@@ -104,11 +126,25 @@ def test_a_server_that_fails_stops_the_run_which_then_goes_on(photos, fake, caps
     assert "photos/20.jpg: triton_failed: " in shown
     assert shown.endswith("What is done is kept: give the same command again to go on\n")
     assert not Path("faces.jsonl").exists()
-    done = len(fake.calls) - 1
+    done = len(fake.calls) - 2  # the photo, and another picture
     fake.reset()
     assert embed(fake, "--concurrency", "1") == 0
     assert len(fake.calls) == 30 - done
     assert len({line["file"] for line in lines()}) == len(lines()) == 30
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL])
+def test_a_photo_that_is_too_much_for_the_server_does_not_keep_the_others_out(photos, fake, status):
+    def too_much(call):
+        return (fails(status, "no") if call.inputs["IMAGE"][0] == b"photo 20" else DEFAULTS["facenet_photo"])(call)
+
+    fake.script("facenet_photo", too_much)
+    assert embed(fake) == 1
+    assert len(lines()) == 29
+    (left_out,) = Path("faces.jsonl.left-out.txt").read_text().splitlines()
+    assert left_out.startswith("photos/20.jpg: ")
+    assert left_out.endswith(": the server failed twice over this picture, and not over another; try a smaller one")
+    assert sum(call.inputs["IMAGE"][0] == b"photo 20" for call in fake.calls) == 2
 
 
 def test_a_run_that_is_killed_goes_on_without_loss_or_repeat(photos, fake):

@@ -1,5 +1,6 @@
 """Embedding on a local Ray of two workers."""
 
+import asyncio
 import importlib.util
 import re
 import signal
@@ -14,7 +15,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from client.__main__ import main
 from client.cli import parts
+from client.cli.embed_ray import Embedder
 from client.cli.journal import Record
 from client.cli.terminal import Failure
 from tests.conftest import PROJECT
@@ -89,6 +92,33 @@ def test_a_part_is_named_by_its_photos_and_tells_what_is_done(tmp_path):
     assert parts.read_photos(tmp_path, "facenet-1") == {"a.jpg": "", "b.jpg": "image_format: no"}
     with pytest.raises(Failure, match="was made with facenet-1, the server has facenet-2; choose another folder"):
         parts.read_photos(tmp_path, "facenet-2")
+
+
+def test_a_worker_leaves_out_a_photo_that_is_too_much_for_the_server(tmp_path, fake):
+    def too_much(call):
+        bad = call.inputs["IMAGE"][0] == b"photo 1"
+        return (fails(grpc.StatusCode.INTERNAL, "no") if bad else DEFAULTS["facenet_photo"])(call)
+
+    fake.script("facenet_photo", too_much)
+    worker = Embedder(tmp_path, (fake.url, 5.0, None), "facenet", 2, "facenet-1")
+    with worker.lock:
+        records = asyncio.run(worker.embed({f"{number}.jpg": b"photo %d" % number for number in range(4)}))
+    failed = {record.file: record.error for record in records if record.error}
+    assert len(records) == 4
+    assert list(failed) == ["1.jpg"]
+    assert failed["1.jpg"].startswith("triton_failed: the server failed twice over this picture")
+
+
+def test_no_workers_at_all_are_refused(photos, fake, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["embed_ray", str(photos), "-o", str(photos.parent / "faces"), "--url", fake.url, "--workers", "0"])
+    assert "argument --workers: '0' is no count; give a whole number from 1\n" in capsys.readouterr().err
+
+
+def test_a_job_without_ray_says_how_to_get_it(photos, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["embed_ray", str(photos), "-o", str(photos.parent / "faces"), "--url", "127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err == "embed_ray: a Ray job needs the package ray; run scripts/setup ray\n"
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@
 import argparse
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from client.cli import terminal
 from client.cli.terminal import Failure
-from client.errors import BadPicture, TooLarge
+from client.errors import BadPicture, BadUpstream, Busy, DeadlineExceeded, TooLarge
 from client.settings import Settings
 from tests.client.live import LiveGateway
 
@@ -94,6 +95,88 @@ def test_work_is_taken_up_only_as_it_is_done():
 
     asyncio.run(first())
     assert taken <= 3
+
+
+class Server:
+    """Answers numbers: how often it was asked each, with how many others, and which it fails over how many times."""
+
+    def __init__(self, failures: dict[int, int], error: Exception) -> None:
+        self.failures, self.error = failures, error
+        self.asked: list[tuple[int, int]] = []
+        self.running = 0
+        self.others = 0
+
+    async def answer(self, number: int) -> int:
+        self.asked.append((number, self.running))
+        self.running += 1
+        await asyncio.sleep(0.001)
+        self.running -= 1
+        if self.failures.get(number, 0) > 0:
+            self.failures[number] -= 1
+            raise self.error
+        return number
+
+    async def another(self) -> None:
+        self.others += 1
+
+    def answers(self, count: int = 30) -> dict[int, object]:
+        async def all_of_them() -> dict[int, object]:
+            found = terminal.answers(iter(range(count)), self.answer, 4, self.another)
+            return {number: answer async for number, answer in found}
+
+        return asyncio.run(all_of_them())
+
+
+DOUBTS = [DeadlineExceeded("deadline_exceeded", "no answer in time"), BadUpstream("triton_failed", "Triton failed")]
+
+
+@pytest.mark.parametrize("error", DOUBTS, ids=["504", "502"])
+def test_what_the_server_fails_over_is_tried_again_alone(error):
+    server = Server({7: 1, 8: 1}, error)
+    assert server.answers() == {number: number for number in range(30)}
+    assert len(server.asked) == 32
+    second = {number: beside for number, beside in server.asked if number in (7, 8)}  # the last of each
+    assert second == {7: 0, 8: 0}
+    assert server.others == 2
+
+
+@pytest.mark.parametrize("error", DOUBTS, ids=["504", "502"])
+@pytest.mark.parametrize("number", [0, 7, 29])
+def test_what_the_server_fails_over_twice_is_the_fault_of_the_picture(number, error):
+    found = Server({number: 9}, error).answers()
+    refused = found.pop(number)
+    assert isinstance(refused, BadPicture) and refused.code == error.code
+    assert "failed twice over this picture" in refused.message
+    assert found == {other: other for other in range(30) if other != number}
+
+
+def test_a_server_that_fails_over_another_picture_too_is_at_fault_itself():
+    server = Server({0: 1}, DOUBTS[0])
+
+    async def another() -> None:
+        raise Busy("triton_unavailable", "the models are not ready")
+
+    server.another = another
+    assert isinstance(server.answers(1)[0], Busy)
+    assert len(server.asked) == 1
+
+
+def test_a_picture_that_cannot_be_used_is_not_tried_again():
+    server = Server({3: 1}, BadPicture("image_format", "not a picture"))
+    assert isinstance(server.answers()[3], BadPicture)
+    assert server.others == 0
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", ""])
+def test_a_count_that_is_none_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="give a whole number from 1"):
+        terminal.positive(text)
+
+
+def test_a_package_that_is_missing_is_told_before_the_server_is_asked(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert terminal.ask("cluster", options("127.0.0.1:1"), None, needs="sklearn") == 1
+    assert capsys.readouterr().err == "cluster: grouping faces needs the package sklearn; run scripts/setup tools\n"
 
 
 def test_a_server_that_is_not_there_is_one_clear_line(capsys):

@@ -9,6 +9,9 @@ from preprocess.prepare.child import in_child
 from tests.conftest import SHARED
 from tests.preprocess.prepare import made
 
+FOLDERS = ("metagraph", "savedmodel", "savedmodel-frozen", "saved", "exported")
+"""The forms that are not one file."""
+
 Native = dict[str, tuple[Path, np.ndarray]]
 """A checkpoint's path and the native framework's embeddings of the test's faces, by form."""
 
@@ -25,8 +28,7 @@ def facenets(tmp_path_factory: pytest.TempPathFactory) -> Native:
     files = {"frozen": "frozen.pb", "fixed": "fixed.pb", "keras": "model.keras", "h5": "model.h5"}
     return {
         form: (
-            folder
-            / files.get(form, form if form in ("metagraph", "savedmodel", "saved", "exported") else f"{form}.onnx"),
+            folder / files.get(form, form if form in FOLDERS else f"{form}.onnx"),
             native,
         )
         for form, native in results.items()

@@ -26,7 +26,8 @@ def faces() -> np.ndarray:
 def tensorflow_1(folder: Path) -> dict[str, np.ndarray]:
     """Saves a network as davidsandberg/facenet trains and freezes it; gives its embeddings of `faces()` by form.
 
-    Forms: `metagraph`, `frozen` (with phase_train), `savedmodel`, and `fixed`, frozen for a batch of one.
+    Forms: `metagraph`, `frozen` (with phase_train), `savedmodel`, `savedmodel-frozen`, which has no variables, and
+    `fixed`, frozen for a batch of one.
     """
     import tensorflow as tf
 
@@ -60,6 +61,14 @@ def tensorflow_1(folder: Path) -> dict[str, np.ndarray]:
             session, str(folder / "savedmodel"), {"images": taken, "training": training}, {"embeddings": embeddings}
         )
         results["savedmodel"] = native
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        names = ["input:0", "phase_train:0", "embeddings:0"]
+        taken, training, embeddings = tf1.import_graph_def(frozen, return_elements=names, name="")
+        target = folder / "savedmodel-frozen"
+        tf1.saved_model.simple_save(
+            session, str(target), {"images": taken, "training": training}, {"embeddings": embeddings}
+        )
+        results["savedmodel-frozen"] = native
     with tf1.Graph().as_default(), tf1.Session() as session:
         tf1.set_random_seed(2)
         taken = tf1.placeholder(tf.float32, [1, SIZE, SIZE, 3], name="input")

@@ -7,10 +7,11 @@ import pytest
 
 from preprocess.prepare import facenet, forms
 from preprocess.prepare.child import in_child
+from preprocess.prepare.errors import PreparationError
 from tests.preprocess.prepare import made
 from tests.preprocess.prepare.conftest import Native
 
-TENSORFLOW = ("frozen", "fixed", "metagraph", "savedmodel", "saved", "exported", "keras", "h5")
+TENSORFLOW = ("frozen", "fixed", "metagraph", "savedmodel", "savedmodel-frozen", "saved", "exported", "keras", "h5")
 ENGINES = ("tensorflow", "onnxruntime")
 ONNX = ("channels-first", "channels-last", "batch-of-one")
 
@@ -45,6 +46,12 @@ def test_a_tensorflow_checkpoint_gives_its_own_embeddings(
     embeddings = prepared[form][engine]
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
     assert np.abs(embeddings - facenets[form][1]).max() <= 1e-5
+
+
+def test_a_saved_model_whose_variables_are_not_there_is_refused(facenets: Native, tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes((facenets["savedmodel"][0] / "saved_model.pb").read_bytes())
+    with pytest.raises(PreparationError, match="has variables, and its folder variables/ does not hold them"):
+        in_child(facenet.write_graph, forms.facenet(tmp_path), tmp_path / "model.graphdef")
 
 
 @pytest.mark.parametrize("form", ONNX)

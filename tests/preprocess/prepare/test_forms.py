@@ -31,6 +31,19 @@ def test_a_saved_model_is_its_graph_and_its_variables(tmp_path: Path) -> None:
     assert forms.facenet(tmp_path) == forms.Checkpoint("savedmodel", tuple(files))
 
 
+def test_a_saved_model_of_a_frozen_graph_has_no_variables(tmp_path: Path) -> None:
+    (path,) = touched(tmp_path, "saved_model.pb")
+    (tmp_path / "variables").mkdir()
+    assert forms.facenet(tmp_path) == forms.Checkpoint("savedmodel", (path,))
+
+
+@pytest.mark.parametrize("kept", ["variables.index", "variables.data-00000-of-00001"])
+def test_a_saved_model_with_half_of_its_variables_is_refused(kept: str, tmp_path: Path) -> None:
+    touched(tmp_path, "saved_model.pb", f"variables/{kept}")
+    with pytest.raises(PreparationError, match="there is no such file"):
+        forms.facenet(tmp_path)
+
+
 def test_a_training_folder_is_its_meta_and_its_checkpoint(tmp_path: Path) -> None:
     files = touched(tmp_path, "model-20180402-114759.meta", *CHECKPOINT)
     touched(tmp_path, "20180402-114759.pb")

@@ -115,6 +115,46 @@ def test_of_several_outputs_the_one_with_the_right_name_is_taken() -> None:
         onnx_file.embedding_output(one, "fc1")
 
 
+@pytest.mark.parametrize("kind", ["initializer", "constant", "computed"])
+def test_a_weight_that_is_reshaped_stays_where_the_faces_reshape_takes_any_number(kind: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(9)
+    slope = random.uniform(size=8).astype(np.float32)
+    nodes = {
+        "initializer": [],
+        "constant": [helper.make_node("Constant", [], ["slope"], value=numpy_helper.from_array(slope))],
+        "computed": [helper.make_node("Neg", ["negative"], ["slope"])],
+    }[kind]
+    arrays = {
+        "shape": np.array([1, -1, 1, 1], np.int64),
+        "kernel": random.normal(size=(8, 3, 5, 5)).astype(np.float32),
+        "weights": random.normal(size=(8, 4)).astype(np.float32),
+        **({"slope": slope} if kind == "initializer" else {"negative": -slope} if kind == "computed" else {}),
+    }
+    nodes += [
+        helper.make_node("Conv", ["x", "kernel"], ["conv"], strides=[4, 4]),
+        helper.make_node("Reshape", ["slope", "shape"], ["slopes"]),
+        helper.make_node("PRelu", ["conv", "slopes"], ["relu"]),
+        helper.make_node("GlobalAveragePool", ["relu"], ["pool"]),
+        helper.make_node("Reshape", ["pool", "shape"], ["faces"]),  # made for one face, in the same shape
+        helper.make_node("Flatten", ["faces"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    one = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    made = onnx_file.wrapped(read(one, tmp_path), ("input", "embeddings"), ("N", 3, 32, 32), output="y")
+    (tmp_path / "made.onnx").write_bytes(made.SerializeToString())
+    faces = random.normal(size=(3, 3, 32, 32)).astype(np.float32)
+    width, difference = onnx_file.difference(tmp_path / "model.onnx", "y", tmp_path / "made.onnx", faces, faces)
+    assert width == 4
+    assert difference <= 1e-5
+
+
 GOOD = model().SerializeToString()
 
 

@@ -147,6 +147,14 @@ def test_a_damaged_form_is_not_replaced_by_float32_in_silence(ready: Path) -> No
     assert run(ready)[0] == "facenet: already prepared from facenet-default"
 
 
+def test_the_remedy_of_a_damaged_form_names_the_repository_where_it_is_another(ready: Path, tmp_path: Path) -> None:
+    run(tmp_path / "other", facenet=Wanted(precision="float16"))
+    (tmp_path / "other/facenet/1/model.float16.onnx").unlink()
+    with pytest.raises(PreparationError) as error:
+        run(tmp_path / "other")
+    assert f"(prepare-models facenet --precision float16 --repository {tmp_path / 'other'})" in str(error.value)
+
+
 def test_another_repository_takes_the_precision_over_unless_told_otherwise(ready: Path, tmp_path: Path) -> None:
     run(ready, facenet=int8())
     assert "now in int8" in run(tmp_path / "one")[0]

@@ -62,6 +62,10 @@ def run(folder: Path, **wanted: Wanted) -> list[str]:
     return said
 
 
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_first_run_prepares_everything_and_a_second_nothing(home: Path) -> None:
     first = run(home)
     assert [line.split()[1] for line in first] == ["prepared"] * 3
@@ -92,7 +96,7 @@ def earlier(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         run(home, facenet=Wanted(source("facenet", "own", files, ("onnxruntime",))))
     entries = manifest.read(home)
     entries["facenet"] = dataclasses.replace(entries["facenet"], precision="int8", mean_cosine=0.99)
-    manifest.write(home, entries)
+    (home / "manifest.json").write_text(manifest.text(entries, {}))
 
     def for_cpus(name: str, model: Path, target: Path, size: int) -> float:
         assert (name, model.read_text(), size) in [("facenet", "own", 160), ("arcface", "default", 160)]
@@ -135,9 +139,27 @@ def test_a_default_file_that_was_damaged_is_made_again(home: Path) -> None:
 def test_a_damaged_checkpoint_of_ones_own_is_not_replaced_by_the_default(home: Path) -> None:
     run(home, facenet=Wanted(source("facenet", "own")))
     (home / "facenet/1/model.onnx").write_text("damaged")
-    with pytest.raises(PreparationError, match=r"facenet --from .*/facenet-own"):
+    with pytest.raises(PreparationError, match=r"\(prepare-models facenet --from \.\.\./facenet-own\), or"):
         run(home)
     assert (home / "facenet/1/model.onnx").read_text() == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "option"),
+    [
+        ("arcface", "arcface/1/model.onnx", "arcface --from .../arcface-own"),
+        ("mtcnn", "mtcnn/1/net.onnx", "--mtcnn mtcnn-own"),
+    ],
+)
+def test_the_remedy_names_the_repository_where_it_is_another(
+    name: str, file: str, option: str, home: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    run(other, **{name: Wanted(source(name, "own"))})
+    (other / file).unlink()
+    with pytest.raises(PreparationError) as error:
+        run(other)
+    assert f"(prepare-models {option} --repository {other})" in str(error.value)
 
 
 def test_another_repository_is_filled_from_this_one_without_copies(home: Path, tmp_path: Path) -> None:
@@ -230,8 +252,19 @@ def test_a_broken_configuration_is_named(home: Path) -> None:
         run(home)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"networks": {"facenet": {}}}', '{"networks": 1}'])
-def test_a_broken_manifest_means_that_nothing_is_prepared(text: str, home: Path) -> None:
+def test_a_broken_configuration_ends_the_run_before_anything_changes(home: Path, tmp_path: Path) -> None:
     run(home)
-    (home / "manifest.json").write_text(text)
-    assert "facenet: prepared" in run(home)[0]
+    other = tmp_path / "other"
+    run(other, facenet=Wanted(source("facenet", "mine")))
+    (other / "mine").mkdir()
+    (other / "mine/config.pbtxt").write_text("name: ")
+    (home / "arcface_photo/config.pbtxt").write_text('name: "arcface_photo')
+    before = files(tmp_path)
+    for folder in (home, other):
+        with pytest.raises(PreparationError, match=r"model_repository/arcface_photo/config\.pbtxt: "):
+            run(folder, facenet=Wanted(source("facenet", "own")))
+        assert files(tmp_path) == before
+    (home / "arcface_photo/config.pbtxt").write_text(CONFIG.format(name="arcface_photo"))
+    with pytest.raises(PreparationError, match=r"other/mine/config\.pbtxt: "):
+        run(other, facenet=Wanted(source("facenet", "own")))
+    assert files(other) == {path: content for path, content in before.items() if other in path.parents}

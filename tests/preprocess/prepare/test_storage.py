@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,34 @@ def staged(tmp_path: Path) -> dict[Path, Path]:
 
 def test_staged_files_replace_the_old_ones(staged: dict[Path, Path], tmp_path: Path) -> None:
     storage.place(staged)
+    assert tree(tmp_path / "repository") == {"a/file": b"new a", "b/file": b"new b"}
+
+
+def test_texts_take_their_places_with_the_files_and_what_is_gone_goes(staged: dict[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    (folder / "old").touch()
+    storage.place({folder / "text": "new text", **staged}, [folder / "old", folder / "never there"])
+    assert tree(folder) == {"a/file": b"new a", "b/file": b"new b", "text": b"new text"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_all_is_in_place(
+    number: signal.Signals, staged: dict[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def signalled(self: Path, target: Path) -> Path:
+        signal.raise_signal(number)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", signalled)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line has it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            storage.place(staged)
+        assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert tree(tmp_path / "repository") == {"a/file": b"new a", "b/file": b"new b"}
 
 
@@ -70,6 +99,13 @@ def test_a_text_that_is_right_is_not_written_again(tmp_path: Path) -> None:
     before = target.stat()
     storage.write(target, "the same")
     assert target.stat() == before
+
+
+def test_a_text_that_was_damaged_is_written_again(tmp_path: Path) -> None:
+    target = tmp_path / "config.pbtxt"
+    target.write_bytes(b"\xff\xfe")
+    storage.write(target, "the same")
+    assert tree(tmp_path) == {"config.pbtxt": b"the same"}
 
 
 def test_a_lock_that_is_held_is_announced_and_waited_for(tmp_path: Path) -> None:
