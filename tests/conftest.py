@@ -13,10 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / "shared"
+
+# The same examples each time, however slow the machine is at one of them.
+settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.load_profile("steady")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background is born ignoring it
 

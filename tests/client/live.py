@@ -1,6 +1,7 @@
 """A gateway in a process of its own, and raw sockets to it."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -46,10 +47,14 @@ class Reply:
 
 
 class LiveGateway:
-    """`python -m client gateway` with these settings, from entering to leaving the block."""
+    """`python -m client gateway` with these settings, from entering to leaving the block.
 
-    def __init__(self, triton_url: str, **settings: object) -> None:
+    ready: whether it is entered only when the gateway's Triton answers
+    """
+
+    def __init__(self, triton_url: str, ready: bool = True, **settings: object) -> None:
         self.port = free_port()
+        self._begun = "/health/ready" if ready else "/health/live"
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FACE_", "UAI_", "OTEL_"))}
         self._environ = {
             **inherited,
@@ -64,11 +69,10 @@ class LiveGateway:
         self.process = subprocess.Popen(command, cwd=PROJECT, env=self._environ, stderr=self._log)
         until = time.monotonic() + START_SECONDS
         while self.process.poll() is None and time.monotonic() < until:
-            try:
-                self.request("GET", "/health/live")
-                return self
-            except OSError:
-                time.sleep(0.02)
+            with contextlib.suppress(OSError):
+                if self.request("GET", self._begun).status == 200:
+                    return self
+            time.sleep(0.02)
         self.__exit__(None, None, None)
         raise RuntimeError(f"the gateway did not start: {self.log}")
 
