@@ -135,7 +135,7 @@ def _decode_images(images: object, settings: Settings, least: int = 1) -> tuple[
 def check_list(images: object, settings: Settings, least: int = 1) -> list[object]:
     """The list of pictures, not decoded yet, if there are neither too few nor too many; raises ServiceError."""
     if not isinstance(images, list):
-        raise BadRequest("images_missing", 'the JSON needs "images": a list of base64 texts')
+        raise BadRequest("images_missing", 'the JSON needs a list of base64 texts, as in {"images": ["<base64>"]}')
     if len(images) < least:
         raise BadRequest("images_empty", "the list of pictures is empty; send at least one")
     if len(images) > settings.max_images:

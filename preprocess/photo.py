@@ -43,10 +43,12 @@ class Options:
                 apply_exif = value
             elif name == "crop" and value in ("margin", "case_study"):
                 crop = value
-            elif name in (*numbers, "apply_exif", "crop"):
+            elif name == "crop":  # which only the gateway's FaceCompareService sends
+                raise InputError("parameter_invalid", "crop must be margin or case_study")
+            elif name in (*numbers, "apply_exif"):
                 raise InputError("parameter_invalid", f"{name} has a value of the wrong type")
             else:
-                known = ", ".join((*numbers, "apply_exif", "crop"))
+                known = ", ".join((*numbers, "apply_exif", "deadline_ms"))
                 raise InputError("parameter_invalid", f"there is no such request parameter; known are {known}")
         return cls(mtcnn.Options(**numbers), apply_exif, crop == "case_study", facenet.Form.read(defaults))
 
