@@ -24,7 +24,20 @@ from numpy.typing import NDArray
 
 from .contract import MODELS
 from .errors import Busy, ClientGone, Internal, TooLarge
-from .faces import Comparison, EmbeddedCrops, EmbeddedFaces, Faces, Network, Photo, compared, detected, embedded, encode
+from .faces import (
+    Comparison,
+    EmbeddedCrops,
+    EmbeddedFaces,
+    Faces,
+    Network,
+    Photo,
+    compared,
+    detected,
+    embedded,
+    encode,
+    require_network,
+    require_several,
+)
 from .over_http import Gateway
 from .thresholds import THRESHOLDS
 from .triton import Parameters, Triton, images
@@ -49,7 +62,8 @@ class AsyncFaceClient:
     key: the API key that a gateway may ask for
 
     A photo is an encoded JPEG, PNG, WebP or BMP of at most 8 MiB, or pixels uint8[height, width, 3] in RGB.
-    `parameters` are the models' own: apply_exif, min_face_size, threshold_pnet, threshold_rnet, threshold_onet, factor.
+    `parameters` are the models' own: apply_exif, min_face_size, threshold_onet; over gRPC also threshold_pnet,
+    threshold_rnet, factor. A photo or model of another kind is a TypeError or ValueError before anything is sent.
     """
 
     def __init__(
@@ -73,6 +87,7 @@ class AsyncFaceClient:
         self, photo: Photo, model: Network = "facenet", parameters: Parameters | None = None
     ) -> EmbeddedFaces:
         """The best 32 faces of a photo and their embeddings."""
+        require_network(model)
         return embedded(await self._ask(f"{model}_photo", np.array([encode(photo)], np.object_), parameters))
 
     async def compare(self, first: Photo, second: Photo, model: Network = "facenet") -> Comparison:
@@ -82,10 +97,12 @@ class AsyncFaceClient:
 
     async def embed_crops(self, crops: Sequence[Photo], model: Network = "facenet") -> EmbeddedCrops:
         """Embeddings of faces that are already cut out, as UAI's services take them."""
+        require_network(model)
+        require_several(crops)
         parts = [part for batch in batches(crops) for part in await self._embed_batch(batch, model)]
         if not parts:
             return EmbeddedCrops(np.empty((0, 0), np.float32), np.empty(0, np.bool_))
-        width = max(part.embeddings.shape[1] for part in parts)  # a gateway says 0 of a batch without any face
+        width = max(part.embeddings.shape[1] for part in parts)  # 0 where neither a face nor the gateway tells it
         rows = [np.pad(part.embeddings, ((0, 0), (0, width - part.embeddings.shape[1]))) for part in parts]
         return EmbeddedCrops(np.concatenate(rows), np.concatenate([part.found for part in parts]))
 
@@ -96,6 +113,7 @@ class AsyncFaceClient:
 
     async def embedding_id(self, model: Network = "facenet") -> str:
         """Which weights and preprocessing embed: embeddings of two identities must not be compared."""
+        require_network(model)
         identity = await self._repeat(lambda server, end: server.identity(model, end))
         if not identity.embedding_id:
             raise Internal("model_unprepared", f"{model} does not say its weights; run scripts/prepare-models")
@@ -138,7 +156,9 @@ class AsyncFaceClient:
                 raise
             return await self._embed_batch(batch[:half], model) + await self._embed_batch(batch[half:], model)
         found = outputs.get("FOUND", np.ones((len(batch), 1))).astype(np.bool_)[:, 0]
-        return [EmbeddedCrops(outputs["EMBEDDING"].astype(np.float32), found)]
+        embeddings = outputs["EMBEDDING"].astype(np.float32)
+        embeddings[~found] = 0  # over gRPC the network embeds even what shows no face
+        return [EmbeddedCrops(embeddings, found)]
 
     async def _repeat(self, call: Callable[[Triton | Gateway, float], Awaitable[Result]]) -> Result:
         """The result of `call`, which is given its deadline; while the server is busy, of another try."""

@@ -1,7 +1,7 @@
 """What the Python client takes and gives, and the functions between them and Triton's arrays. No IO."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,7 @@ class EmbeddedFaces:
 
 @dataclass(frozen=True)
 class EmbeddedCrops:
-    """Embeddings float32[n, D] of face crops; a row means something where `found`, bool[n], is true."""
+    """Embeddings float32[n, D] of face crops; a row is zeros where `found`, bool[n], is false."""
 
     embeddings: Floats
     found: NDArray[np.bool_]
@@ -63,19 +63,41 @@ class Comparison:
     second: EmbeddedFaces
 
 
-def encode(photo: Photo) -> bytes:
-    """The bytes that are sent: an encoded picture as it is, pixels as PNG; raises TooLarge before anything is sent."""
-    if not isinstance(photo, bytes):
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-            raise BadPicture("image_format", "pixels must be uint8[height, width, 3] in RGB")
-        from PIL import Image  # the gateway, which uses the rest of this module, does without
+def require_network(model: str) -> None:
+    """Raise ValueError for a model that is not one of NETWORKS."""
+    if model not in NETWORKS:
+        raise ValueError(f"there is no model {model!r}; give {' or '.join(NETWORKS)}")
 
-        file = io.BytesIO()
-        Image.fromarray(photo).save(file, "PNG", compress_level=1)
-        photo = file.getvalue()
-    if len(photo) > Settings.max_image_bytes:
-        raise TooLarge("image_too_large", f"the picture has {len(photo)} bytes; at most {Settings.max_image_bytes}")
-    return photo
+
+def require_several(crops: object) -> None:
+    """Raise TypeError for one crop, or for what holds none, in the place of a list."""
+    one = isinstance(crops, bytes | str) or (isinstance(crops, np.ndarray) and crops.ndim == 3)
+    if one or not isinstance(crops, Iterable):
+        raise TypeError("crops are a list of photos; give a single one as [photo]")
+
+
+def encode(photo: Photo) -> bytes:
+    """The bytes that are sent: an encoded picture as it is, pixels as PNG.
+
+    Raises TypeError, BadPicture or TooLarge before anything is sent.
+    """
+    data = photo if isinstance(photo, bytes) else _png(photo)
+    if len(data) > Settings.max_image_bytes:
+        raise TooLarge("image_too_large", f"the picture has {len(data)} bytes; at most {Settings.max_image_bytes}")
+    return data
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels uint8[height, width, 3] as a PNG; raises TypeError for what is no array, BadPicture for another array."""
+    if not isinstance(pixels, np.ndarray):
+        raise TypeError("a photo is bytes or pixels uint8[height, width, 3]; read a file with Path(name).read_bytes()")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise BadPicture("image_format", "pixels must be uint8[height, width, 3] in RGB")
+    from PIL import Image  # the gateway, which uses the rest of this module, does without
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def detected(outputs: Mapping[str, NDArray[np.generic]]) -> Faces:

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BadRequest, BadUpstream, Busy, DeadlineExceeded, Internal, ServiceError
-from .faces import Network, distances
+from .faces import distances
 from .identity import Identity
 from .triton import Parameters
 
 Array = NDArray[np.generic]
 OPTIONS = {"apply_exif": "apply_exif", "min_face_size": "min_face_size", "threshold_onet": "min_score"}
+GRPC_ONLY = ("threshold_pnet", "threshold_rnet", "factor", "deadline_ms")
 CODE = re.compile(r"[a-z_]+")
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
@@ -32,7 +33,7 @@ class Gateway:
     def __init__(self, url: str, key: str | None) -> None:
         self._url = url.rstrip("/")
         self._headers = {"X-API-Key": key} if key else {}
-        self._ready = False
+        self._widths: dict[str, int] = {}
 
     async def start(self) -> None:
         self._session = aiohttp.ClientSession(headers=self._headers)
@@ -47,7 +48,7 @@ class Gateway:
             return False
         return True
 
-    async def identity(self, network: Network, deadline: float) -> Identity:
+    async def identity(self, network: str, deadline: float) -> Identity:
         """Which weights and preprocessing embed; raises ServiceError."""
         for model in _json(await self._request("GET", "/v1/models", deadline), "models"):
             if model["name"] == network:
@@ -76,7 +77,9 @@ class Gateway:
         if kind in ("detect", "photo"):
             return await self._photo(None if kind == "detect" else network, pictures[0], deadline, parameters or {})
         if network == "arcface":
-            return _stack([await self._arcface_crop(picture, deadline) for picture in pictures])
+            crops = [await self._arcface_crop(picture, deadline) for picture in pictures]
+            width = next((len(crop) for crop in crops if crop), 0) or await self._width(network, deadline)
+            return _stack(crops, width)
         rows = await self._post("/service/FaceEmbedModel", {"images": _texts(pictures)}, deadline)
         embeddings = np.array(json.loads(rows), np.float32)
         if kind == "compare":
@@ -86,8 +89,7 @@ class Gateway:
     async def _photo(
         self, network: str | None, picture: bytes, deadline: float, parameters: Parameters
     ) -> dict[str, Array]:
-        if unknown := parameters.keys() - OPTIONS:
-            raise BadRequest("parameter_invalid", f"{', '.join(sorted(unknown))} can be given over gRPC only")
+        _require_options(parameters)
         asked: dict[str, Any] = {"images": _texts([picture])}
         asked |= {OPTIONS[name]: value for name, value in parameters.items()}
         if network:
@@ -103,8 +105,15 @@ class Gateway:
         }
         if network:
             rows = [np.frombuffer(base64.b64decode(face["embedding"]), "<f4") for face in faces]
-            arrays["EMBEDDING"] = np.stack(rows) if rows else np.zeros((1, 1), np.float32)
+            none = [] if rows else [np.zeros(await self._width(network, deadline), np.float32)]
+            arrays["EMBEDDING"] = np.stack(rows or none)
         return arrays
+
+    async def _width(self, network: str, deadline: float) -> int:
+        """How many numbers an embedding has, asked once; 0 where the network's configuration leaves it open."""
+        if network not in self._widths:
+            self._widths[network] = max((await self.identity(network, deadline)).dimension, 0)
+        return self._widths[network]
 
     async def _arcface_crop(self, picture: bytes, deadline: float) -> list[float] | None:
         """A crop's embedding; None where ArcFace's own detector sees no face in it."""
@@ -131,6 +140,14 @@ class Gateway:
         return text
 
 
+def _require_options(parameters: Parameters) -> None:
+    """Raise BadRequest for a parameter that /v1 does not take."""
+    known = f"over HTTP there are {', '.join(OPTIONS)}, over gRPC also {', '.join(GRPC_ONLY)}"
+    for name in sorted(parameters.keys() - OPTIONS):
+        wrong = f"{name} can be given over gRPC only" if name in GRPC_ONLY else f"there is no parameter {name}"
+        raise BadRequest("parameter_invalid", f"{wrong}; {known}")
+
+
 def _failure(status: int, text: bytes) -> ServiceError:
     """The gateway's error as it raised it: JSON on /v1, `code: message` on /service."""
     try:
@@ -155,9 +172,8 @@ def _texts(pictures: list[bytes]) -> list[str]:
     return [base64.b64encode(picture).decode() for picture in pictures]
 
 
-def _stack(rows: list[list[float] | None]) -> dict[str, Array]:
+def _stack(rows: list[list[float] | None], length: int) -> dict[str, Array]:
     """Rows of one length, zeros for those that are missing, and which are not."""
-    length = max((len(row) for row in rows if row is not None), default=0)
     return {
         "EMBEDDING": np.array([row or [0.0] * length for row in rows], np.float32).reshape(len(rows), length),
         "FOUND": np.array([[row is not None] for row in rows]),

@@ -113,6 +113,32 @@ def test_a_batch_of_crops_without_any_face_has_the_width_of_the_others(fake):
     assert found.embeddings.any(axis=1).tolist() == found.found.tolist() == [False] * 32 + [True]
 
 
+def test_a_crop_without_a_face_is_a_row_of_zeros(client, fake):
+    answer = {"EMBEDDING": np.ones((2, 192), np.float32), "FOUND": np.array([[True], [False]])}
+    fake.script("arcface_embed", lambda call: answer)
+    assert client.embed_crops([b"a", b"b"], "arcface").embeddings.tolist() == [[1] * 192, [0] * 192]
+
+
+@pytest.mark.parametrize("crops", [b"photo", np.zeros((4, 4, 3), np.uint8)], ids=["bytes", "pixels"])
+def test_one_crop_instead_of_a_list_is_refused(client, crops):
+    with pytest.raises(TypeError, match="crops are a list of photos"):
+        client.embed_crops(crops)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda client: client.embed(b"photo", "foo"), id="embed"),
+        pytest.param(lambda client: client.compare(b"photo", b"photo", "foo"), id="compare"),
+        pytest.param(lambda client: client.embed_crops([], "foo"), id="crops"),
+        pytest.param(lambda client: client.embedding_id("foo"), id="identity"),
+    ],
+)
+def test_a_model_that_is_not_there_is_refused(client, call):
+    with pytest.raises(ValueError, match="there is no model 'foo'; give facenet or arcface"):
+        call(client)
+
+
 def test_a_busy_server_is_asked_again(client, fake):
     answers = iter([fails(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")] * 2)
     default = fake._scripts["face_detect"]
@@ -263,6 +289,18 @@ def test_the_real_server_finds_no_face_in_a_wall(real):
     assert real.embed(wall).embeddings.shape[0] == 0
     with pytest.raises(ServiceError, match="no_face: the second photo shows no face"):
         real.compare(astronaut(), wall)
+
+
+@pytest.mark.parametrize(("model", "length"), [("facenet", 512), ("arcface", 192)])
+def test_a_wall_has_no_embeddings_of_the_models_width(real, model, length):
+    assert real.embed(np.zeros((200, 200, 3), np.uint8), model).embeddings.shape == (0, length)
+
+
+def test_a_crop_of_a_wall_is_a_row_of_zeros(real):
+    crop, wall = np.ascontiguousarray(astronaut()[60:200, 165:285]), np.zeros((112, 112, 3), np.uint8)
+    alone, mixed = real.embed_crops([wall], "arcface"), real.embed_crops([crop, wall], "arcface")
+    assert np.array_equal(alone.embeddings, np.zeros((1, 192)))
+    assert mixed.embeddings.any(axis=1).tolist() == mixed.found.tolist() == [True, False]
 
 
 def test_both_ways_give_the_same_numbers(server):

@@ -1,6 +1,7 @@
 """The Python client's values and the functions between them and Triton's arrays."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,27 @@ def test_pixels_are_sent_without_loss():
 def test_pixels_of_another_form_are_refused(pixels):
     with pytest.raises(BadPicture, match=r"image_format: pixels must be uint8\[height, width, 3\] in RGB"):
         faces.encode(pixels)
+
+
+@pytest.mark.parametrize("photo", ["first.jpg", Path("first.jpg"), None, bytearray(b"photo"), [[0]]], ids=repr)
+def test_what_is_neither_bytes_nor_pixels_is_no_photo(photo):
+    with pytest.raises(TypeError, match=r"a photo is bytes or pixels .* read a file with Path\(name\).read_bytes\(\)"):
+        faces.encode(photo)
+
+
+@pytest.mark.parametrize(
+    "crops",
+    [b"photo", b"", "first.jpg", Path("first.jpg"), None, np.zeros((4, 4, 3), np.uint8)],
+    ids=["bytes", "no-bytes", "name", "path", "none", "pixels"],
+)
+def test_one_crop_is_no_list_of_crops(crops):
+    with pytest.raises(TypeError, match=r"crops are a list of photos; give a single one as \[photo\]"):
+        faces.require_several(crops)
+
+
+@pytest.mark.parametrize("crops", [[], (b"a", b"b"), iter([b"a"]), np.zeros((2, 4, 4, 3), np.uint8)])
+def test_several_crops_may_come_in_any_sequence(crops):
+    faces.require_several(crops)
 
 
 def test_a_picture_over_the_limit_is_refused_before_it_is_sent():

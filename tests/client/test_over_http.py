@@ -1,20 +1,85 @@
 """The Python client over HTTP, through a gateway before a Triton with scripted answers."""
 
+import asyncio
+import json
+
 import grpc
 import numpy as np
 import pytest
 
 from client import FaceClient, ServiceError
 from client.errors import BadPicture, BadRequest, BadUpstream, Busy, DeadlineExceeded, Unauthorised
-from client.over_http import _failure
+from client.over_http import Gateway, _failure
 from tests.client.live import LiveGateway
-from tests.fakes.triton import embedding_of, fails, sleeps
+from tests.fakes.triton import BOX, FakeTriton, embedding_of, fails, sleeps
+
+WIDTHS = {"facenet": 512, "arcface": 192}
 
 
 @pytest.fixture
 def client(gateway):
     with FaceClient(f"http://127.0.0.1:{gateway.port}", timeout_seconds=3) as client:
         yield client
+
+
+class PreparedTriton(FakeTriton):
+    """A Triton whose configurations say how many numbers an embedding has."""
+
+    async def ModelConfig(self, request, context):
+        response = await super().ModelConfig(request, context)
+        response.config.output.add(name="EMBEDDING", dims=[WIDTHS[request.name]])
+        return response
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """Of a prepared Triton that sees no face anywhere, a client over HTTP."""
+    with PreparedTriton() as triton:
+        for network, width in WIDTHS.items():
+            triton.script(f"{network}_photo", lambda call, width=width: no_faces(width))
+        triton.script(
+            "arcface_embed", lambda call: {"EMBEDDING": np.ones((1, 192), "f4"), "FOUND": np.array([[False]])}
+        )
+        with LiveGateway(triton.url) as gateway, FaceClient(f"http://127.0.0.1:{gateway.port}", 5) as client:
+            yield client
+
+
+def no_faces(width):
+    """What a photo model answers for a photo without a face."""
+    return {
+        "BOXES": BOX[:0],
+        "LANDMARKS": np.zeros((0, 5, 2), np.float32),
+        "EMBEDDING": np.ones((1, width), np.float32),
+        "FACE_COUNT": np.zeros(1, np.int32),
+    }
+
+
+@pytest.mark.parametrize(("model", "width"), WIDTHS.items())
+def test_a_photo_without_a_face_has_no_embeddings_of_the_models_width(prepared, model, width):
+    assert prepared.embed(b"photo", model).embeddings.shape == (0, width)
+
+
+def test_crops_without_any_face_are_zeros_of_the_models_width(prepared):
+    found = prepared.embed_crops([b"a", b"b"], "arcface")
+    assert np.array_equal(found.embeddings, np.zeros((2, 192)))
+
+
+def test_the_width_of_a_model_is_asked_for_once(monkeypatch):
+    asked = []
+
+    async def request(self, method, path, deadline, body=None):
+        asked.append(path)
+        known = {"embedding_id", "weights_source", "weights_sha256", "preprocessing", "engine", "precision"}
+        models = [{"name": name, "dimension": width, **dict.fromkeys(known, "")} for name, width in WIDTHS.items()]
+        return json.dumps({"models": models}).encode()
+
+    async def ask():
+        gateway = Gateway("http://127.0.0.1:1", None)
+        return [await gateway._width(model, 0.0) for model in ("arcface", "facenet", "arcface", "facenet")]
+
+    monkeypatch.setattr(Gateway, "_request", request)
+    assert asyncio.run(ask()) == [192, 512, 192, 512]
+    assert asked == ["/v1/models"] * 2
 
 
 def test_a_photo_and_its_parameters_reach_the_model(client, fake):
@@ -25,9 +90,17 @@ def test_a_photo_and_its_parameters_reach_the_model(client, fake):
     assert call.parameters["threshold_onet"] == pytest.approx(0.9)
 
 
-def test_a_parameter_that_http_lacks_is_refused(client):
-    with pytest.raises(BadRequest, match="factor can be given over gRPC only"):
-        client.detect(b"photo", {"factor": 0.5})
+@pytest.mark.parametrize("name", ["threshold_pnet", "threshold_rnet", "factor", "deadline_ms"])
+def test_a_parameter_that_http_lacks_is_refused(client, name):
+    known = "over HTTP there are apply_exif, min_face_size, threshold_onet"
+    with pytest.raises(BadRequest, match=f"{name} can be given over gRPC only; {known}"):
+        client.detect(b"photo", {name: 0.5})
+
+
+@pytest.mark.parametrize("name", ["min_score", "faces", "bogus"])
+def test_a_parameter_that_no_way_knows_is_not_sent_to_the_other(client, name):
+    with pytest.raises(BadRequest, match=f"there is no parameter {name}; over HTTP there are apply_exif"):
+        client.detect(b"photo", {name: 0.5})
 
 
 def test_crops_come_back_in_their_order(client, fake):
