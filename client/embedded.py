@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from client import installation
@@ -98,7 +99,7 @@ class EmbeddedTriton:
 
     def ready(self) -> bool:
         url = f"http://127.0.0.1:{self.ports.http}/v2/health/ready"
-        with contextlib.suppress(OSError), DIRECT.open(url, timeout=1) as answer:
+        with contextlib.suppress(OSError, HTTPException), DIRECT.open(url, timeout=1) as answer:
             return bool(answer.status == 200)
         return False
 

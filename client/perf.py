@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--picture", type=Path, required=True, help="what every request holds; of a folder, each in turn"
     )
-    parser.add_argument("--triton", default="127.0.0.1:8001", help="Triton's gRPC address (%(default)s)")
+    parser.add_argument(
+        "--url", "--triton", dest="triton", default="127.0.0.1:8001", help="Triton's gRPC address (%(default)s)"
+    )
     parser.add_argument("model", help="facenet_embed, arcface_embed, face_detect, facenet_photo, facenet_compare, ...")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="options of perf_analyzer")
 

@@ -58,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
     gateway = Gateway(args.port, f"127.0.0.1:{ports.grpc}")
     signal.signal(signal.SIGTERM, interrupt_on_signal)
     try:
-        require_settings()
+        settings = require_settings()
         require_free(args.port, ports.http, ports.grpc, ports.metrics)
         require_prepared(args.repository)
         print("Loading the models ...", flush=True)
         start(triton, gateway)
-        print(_welcome(gateway.url, ports), flush=True)
+        print(_welcome(gateway.url, ports, settings), flush=True)
         supervise(triton, gateway)
     except LaunchError as error:
         print(f"serve: {error}", file=sys.stderr)
@@ -84,10 +84,10 @@ def interrupt_on_signal(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def require_settings() -> None:
-    """Raise LaunchError for an environment with a setting that is wrong or that there is not."""
+def require_settings() -> Settings:
+    """The settings; raises LaunchError for an environment with one that is wrong or that there is not."""
     try:
-        Settings.from_env(os.environ)
+        return Settings.from_env(os.environ)
     except SettingsError as error:
         raise LaunchError(str(error)) from None
 
@@ -95,6 +95,8 @@ def require_settings() -> None:
 def require_free(*ports: int) -> None:
     """Raise LaunchError if one of the ports cannot be had; of one that is taken, the answers would pass for ours."""
     for port in ports:
+        if ports.count(port) > 1:
+            raise LaunchError(f"port {port} is asked for twice; choose another (--help)")
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -115,12 +117,22 @@ def _log(ports: Ports) -> Path | None:
     return folder / f"triton-{ports.grpc}.log" if os.access(folder, os.W_OK) else None
 
 
-def _welcome(url: str, ports: Ports) -> str:
-    return f"""Ready. Try, from another terminal:
-
-  curl -X POST {url}/service -T photo.jpeg     # ArcFace embedding of a face crop
-  python -m client gen_img_json --image_files a.jpg b.jpg        # writes test.json (in .venv)
-  curl -X POST {url}/service -T test.json      # distance of the two faces
+def _welcome(url: str, ports: Ports, settings: Settings) -> str:
+    if settings.uai_service_config:
+        service = f"{url}/service is what UAI_SERVICE_CONFIG says."
+    else:
+        service = _examples(url, bool(settings.api_keys_file))
+    return f"""Ready. {service}
 
 Triton: gRPC 127.0.0.1:{ports.grpc}, HTTP 127.0.0.1:{ports.http}, metrics 127.0.0.1:{ports.metrics}.
 Ctrl-C stops all of it."""
+
+
+def _examples(url: str, keys: bool) -> str:
+    """What to ask of a /service that no .conf ties to one class."""
+    curl = f"curl -X POST {url}/service" + (' -H "Authorization: Bearer KEY"' if keys else "")
+    return f"""Try, from another terminal:
+
+  {curl} -T photo.jpeg     # ArcFace embedding of a face crop
+  .venv/bin/python -m client gen_img_json --image_files a.jpg b.jpg        # writes test.json
+  {curl} -T test.json      # distance of the two faces"""

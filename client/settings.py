@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "FACE_"
-READ_ELSEWHERE = frozenset({"FACE_CORES", "FACE_GPU"})  # read by the networks in Triton, not by the gateway
+READ_ELSEWHERE: dict[str, tuple[type, dict[str, float]]] = {  # by the networks in Triton, not by the gateway
+    "FACE_CORES": (int, {"low": 1, "high": 4096}),
+    "FACE_GPU": (bool, {}),
+}
 NAMED_BY_OTHERS = {
     "FACE_UAI_SERVICE_CONFIG": "UAI_SERVICE_CONFIG",  # the original
     "FACE_OTLP_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT",  # OpenTelemetry
@@ -74,8 +77,9 @@ class Settings:
         for key in sorted(environ):
             if key.startswith(PREFIX) and key not in known and key not in READ_ELSEWHERE:
                 raise SettingsError(f"{key} is not a setting; known are {', '.join(sorted({*known, *READ_ELSEWHERE}))}")
-        if environ.get("FACE_CORES"):
-            _parse("FACE_CORES", environ["FACE_CORES"], int, {"low": 1, "high": 4096})
+        for key, (kind, bounds) in READ_ELSEWHERE.items():
+            if environ.get(key):
+                _parse(key, environ[key], kind, bounds)
         values = {f.name: _parse(key, environ[key], f.type, f.metadata) for key, f in known.items() if environ.get(key)}
         settings = cls(**values)
         settings._check()
@@ -121,7 +125,8 @@ def _parse(key: str, text: str, kind: Any, bounds: Mapping[str, float]) -> Any:
     try:
         value = CASTS[kind](text)
     except ValueError:
-        raise SettingsError(f"{key}={text!r} is not a valid {kind.__name__}") from None
+        expected = "yes or no" if kind is bool else f"a valid {kind.__name__}"
+        raise SettingsError(f"{key}={text!r} is not {expected}") from None
     if bounds and not bounds["low"] <= value <= bounds["high"]:
         raise SettingsError(f"{key}={text} must be from {bounds['low']} to {bounds['high']}")
     return value

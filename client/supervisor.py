@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from http.client import HTTPException
 
 from client.embedded import DIRECT, EmbeddedTriton, die_with_parent, reached
 from client.installation import LaunchError
@@ -70,7 +71,7 @@ class Gateway:
             self.process.wait()
 
     def _answers(self, path: str) -> bool:
-        with contextlib.suppress(OSError), DIRECT.open(self.url + path, timeout=2) as answer:
+        with contextlib.suppress(OSError, HTTPException), DIRECT.open(self.url + path, timeout=2) as answer:
             return bool(answer.status == 200)
         return False
 

@@ -36,7 +36,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("network", nargs="?", default="all", choices=("all", "facenet", "arcface", "mtcnn"))
     parser.add_argument("--repository", type=Path, default=HOME, metavar="DIR", help="model repository to complete")
     parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="your own checkpoint, or 'default'")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="of an MXNet checkpoint (default 0)")
+    parser.add_argument("--epoch", type=int, metavar="N", help="of an MXNet checkpoint (default 0)")
     parser.add_argument("--conf", type=Path, metavar="FILE", help="take the checkpoint that this .conf names")
     parser.add_argument("--mtcnn", type=Path, metavar="DIR", help="InsightFace's mtcnn-model folder, or 'default'")
     parser.add_argument("--facenet-engine", choices=("onnxruntime", "tensorflow"))
@@ -47,10 +47,17 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--calibrate-with", type=Path, metavar="FOLDER", help="photos of faces, for int8")
     options = parser.parse_args(argv)
+    _refuse_contradictions(parser, options)
+    return options
+
+
+def _refuse_contradictions(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.source and options.conf:
         parser.error("--from and --conf both name a checkpoint; give one of them")
     if options.source and options.network not in ("facenet", "arcface"):
         parser.error("--from needs to know the network: prepare-models facenet --from PATH, or arcface")
+    if options.epoch is not None and not _names_mxnet_prefix(options):
+        parser.error("--epoch goes with the prefix of an MXNet checkpoint: prepare-models arcface --from PREFIX")
     if options.precision and options.network == "mtcnn":
         parser.error("--precision is for the embedding networks; the detector computes in float32")
     if (options.precision == "int8") != bool(options.calibrate_with):
@@ -60,12 +67,17 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         parser.error(
             f"--precision {options.precision} is for the engine onnxruntime; {native.pop()} computes in float32"
         )
-    return options
+
+
+def _names_mxnet_prefix(options: argparse.Namespace) -> bool:
+    path = options.source
+    named = path is not None and path != Path("default") and path.suffix not in (".onnx", ".params")
+    return named and options.network == "arcface"
 
 
 def wanted(options: argparse.Namespace) -> dict[str, Wanted]:
     """Gives what the command line asks of each network; raises PreparationError if a checkpoint is not there."""
-    network, path, epoch = options.network, options.source, options.epoch
+    network, path, epoch = options.network, options.source, options.epoch or 0
     if options.conf:
         network, path, epoch = forms.conf(options.conf)
     sources: dict[str, Source] = {}

@@ -58,7 +58,7 @@ def prepare(repository: Path, wanted: dict[str, Wanted], say: Callable[[str], No
                 line = _prepare_network(repository, entries, name, wish, Path(work))
             if _converts(wish) and (remark := precision.caution(entries[name].precision)):
                 say(f"{name}: {remark}")
-            say(f"{name}: {line}")
+            say(f"{name}: {line}{_identity(name, entries[name])}")
 
 
 def _prepare_network(repository: Path, entries: dict[str, Entry], name: str, wish: Wanted, work: Path) -> str:
@@ -80,6 +80,10 @@ def _prepare_network(repository: Path, entries: dict[str, Entry], name: str, wis
     if entry.precision != "float32" or (old and old.precision != "float32"):
         return f"{line}, now in {entry.precision}"
     return line
+
+
+def _identity(name: str, entry: Entry) -> str:
+    return f"; embeddings are {entry.embedding_id(name)}" if name in precision.NETWORKS else ""
 
 
 def _converts(wish: Wanted) -> bool:

@@ -72,6 +72,14 @@ def test_fewer_cores_than_one_are_refused(cores):
         Settings.from_env({"FACE_CORES": cores})
 
 
+@pytest.mark.parametrize("text", ["true", "1", "Yes", "maybe"])
+def test_a_gpu_is_demanded_with_yes_or_no_and_nothing_else(text):
+    with pytest.raises(SettingsError, match=f"FACE_GPU='{text}' is not yes or no"):
+        Settings.from_env({"FACE_GPU": text})
+    for accepted in ("yes", "no", ""):
+        assert Settings.from_env({"FACE_GPU": accepted}) == Settings()
+
+
 def test_nan_is_no_limit():
     with pytest.raises(SettingsError, match="FACE_DEADLINE_SECONDS"):
         Settings.from_env({"FACE_DEADLINE_SECONDS": "nan"})
@@ -118,5 +126,5 @@ def test_beyond_loopback_without_keys_only_when_said_so():
     assert Settings.from_env({"FACE_HOST": "0.0.0.0", "FACE_WITHOUT_KEYS": "yes"}).without_keys
     with pytest.raises(SettingsError, match="FACE_API_KEYS_FILE"):
         Settings.from_env({"FACE_HOST": "0.0.0.0", "FACE_WITHOUT_KEYS": "no"})
-    with pytest.raises(SettingsError, match="FACE_WITHOUT_KEYS='1' is not a valid bool"):
+    with pytest.raises(SettingsError, match="FACE_WITHOUT_KEYS='1' is not yes or no"):
         Settings.from_env({"FACE_HOST": "0.0.0.0", "FACE_WITHOUT_KEYS": "1"})

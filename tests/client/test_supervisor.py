@@ -1,12 +1,15 @@
 import errno
 import signal
+import socket
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from client import supervisor
-from client.embedded import EmbeddedTriton
+from client.embedded import EmbeddedTriton, Ports
 from client.installation import LaunchError
 
 
@@ -41,6 +44,30 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: p
         Thread(target=server.serve_forever, daemon=True).start()
         assert supervisor.Gateway(server.server_port, "127.0.0.1:8001").ready()
         server.shutdown()
+
+
+@pytest.fixture
+def no_http() -> Iterator[int]:
+    """A port where something listens that does not speak HTTP."""
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1024)
+            connection.sendall(b"not HTTP\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=answer, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def test_a_listener_without_http_is_no_gateway(no_http: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACE_HOST", raising=False)
+    assert not supervisor.Gateway(no_http, "127.0.0.1:8001").ready()
+
+
+def test_a_listener_without_http_is_no_triton(no_http: int, tmp_path: Path) -> None:
+    assert not EmbeddedTriton(tmp_path, Ports(http=no_http)).ready()
 
 
 class Gone(supervisor.Gateway):

@@ -51,7 +51,17 @@ def test_a_port_in_use_is_named_within_five_seconds(repository: Path) -> None:
     assert seconds < 5
 
 
-@pytest.mark.parametrize(("key", "value"), [("FACE_MAX_IMAGE", "5"), ("FACE_MAX_IMAGES", "33"), ("FACE_HOST", "here")])
+@pytest.mark.parametrize("option", ["--triton-http-port", "--triton-grpc-port", "--triton-metrics-port"])
+def test_a_port_that_is_asked_for_twice_is_named_within_five_seconds(option: str, repository: Path) -> None:
+    (port,) = free_ports(1)
+    said, seconds = refusal(repository, f"--port={port}", f"{option}={port}")
+    assert said == f"serve: port {port} is asked for twice; choose another (--help)\n"
+    assert seconds < 5
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("FACE_MAX_IMAGE", "5"), ("FACE_MAX_IMAGES", "33"), ("FACE_HOST", "here"), ("FACE_GPU", "true")]
+)
 def test_a_setting_that_is_unknown_or_wrong_is_named_within_five_seconds(
     key: str, value: str, repository: Path
 ) -> None:

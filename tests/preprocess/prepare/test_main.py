@@ -28,6 +28,13 @@ from tests.conftest import PROJECT
         (["--precision", "float16", "--calibrate-with", "photos"], "go together"),
         (["mtcnn", "--precision", "float16"], "the detector computes in float32"),
         (["--precision", "float16", "--arcface-engine", "mxnet"], "mxnet computes in float32"),
+        (["--epoch", "0"], "--epoch goes with the prefix of an MXNet checkpoint"),
+        (["facenet", "--epoch", "7"], "--epoch goes with the prefix of an MXNet checkpoint"),
+        (["facenet", "--from", "a.pb", "--epoch", "7"], "--epoch goes with the prefix of an MXNet checkpoint"),
+        (["arcface", "--from", "default", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
+        (["arcface", "--from", "a.onnx", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
+        (["arcface", "--from", "a-0003.params", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
+        (["--conf", "a.conf", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
     ],
 )
 def test_a_command_that_makes_no_sense_is_refused(

@@ -70,7 +70,8 @@ def test_a_first_run_prepares_everything_and_a_second_nothing(home: Path) -> Non
     first = run(home)
     assert [line.split()[1] for line in first] == ["prepared"] * 3
     before = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
-    assert run(home) == [f"{name}: already prepared from {name}-default" for name in manifest.NETWORKS]
+    for line, name in zip(run(home), manifest.NETWORKS, strict=True):
+        assert line.startswith(f"{name}: already prepared from {name}-default")
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()} == before
 
 
@@ -213,6 +214,17 @@ def test_the_prepared_configuration_says_what_runs_and_what_its_numbers_are(home
     }.items():
         assert f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' in text
     assert "dims: -1 dims: 24" in text
+
+
+def test_every_network_that_embeds_says_which_embeddings_are_its_own(home: Path, tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"default").hexdigest()[:12]
+    run(home)
+    lines = run(tmp_path / "other", facenet=Wanted(preprocessing="fixed"))
+    assert lines == [
+        f"facenet: taken from model_repository (facenet-default); embeddings are facenet-{digest}-fixed",
+        f"arcface: taken from model_repository (arcface-default); embeddings are arcface-{digest}-prewhiten",
+        "mtcnn: taken from model_repository (mtcnn-default)",
+    ]
 
 
 def test_settings_stay_until_they_are_changed(home: Path) -> None:
