@@ -1,5 +1,7 @@
 import asyncio
+import threading
 import time
+from collections.abc import Callable
 
 import grpc
 import numpy as np
@@ -8,9 +10,28 @@ from tritonclient.grpc import InferInput
 from tritonclient.utils import InferenceServerException
 
 from client.connection import Connection
-from tests.fakes.triton import BRITTLE, STURDY, FakeTriton, fails, sleeps
+from tests.fakes.triton import BRITTLE, DEFAULTS, STURDY, Answer, Call, FakeTriton, Script, fails
 
 MODEL = "facenet_embed"
+SECONDS = 10.0  # for whatever must come
+
+
+def held(release: threading.Event, then: Script | None = None) -> Script:
+    """A script that answers once it is released."""
+
+    async def script(call: Call) -> Answer:
+        while not release.is_set():
+            await asyncio.sleep(0.01)
+        return (then or DEFAULTS[call.model])(call)  # type: ignore[return-value]
+
+    return script
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {SECONDS:g} s"
+        await asyncio.sleep(0.01)
 
 
 async def ask(connection: Connection, seconds: float) -> None:
@@ -19,60 +40,83 @@ async def ask(connection: Connection, seconds: float) -> None:
     await connection.infer(MODEL, [tensor], client_timeout=seconds)
 
 
-def leave(fake: FakeTriton, version: str, meet: bool = True) -> tuple[Connection, list[str]]:
-    """A call that takes 0.5 s, to a Triton of this version, whose caller waits for 0.2 s and looks again after 1 s."""
-    fake.version = version
-    fake.script(MODEL, sleeps(0.5))
-    late: list[str] = []
+async def ask_in_vain(connection: Connection) -> None:
+    """Have a caller wait for 0.2 s, which must be told in time that there is no answer."""
+    with pytest.raises(InferenceServerException) as error:
+        await asyncio.wait_for(ask(connection, 0.2), SECONDS)
+    assert error.value.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED)
 
-    async def main() -> Connection:
-        async with Connection(fake.url, late.append) as connection:
-            if meet:
-                await connection.meet(1.0)
-            start = time.monotonic()
-            with pytest.raises(InferenceServerException) as error:
-                await ask(connection, 0.2)
-            assert error.value.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED)
-            assert time.monotonic() - start < 0.45
-            assert connection.left == (not fake.calls[-1].cancelled if version == BRITTLE else 0)
-            await asyncio.sleep(0.8)
-        return connection
 
-    return asyncio.run(main()), late
+async def cancel(fake: FakeTriton, connection: Connection) -> None:
+    """Have a caller cancelled while Triton has the call."""
+    caller = asyncio.ensure_future(ask(connection, 30.0))
+    await until(lambda: fake.calls, "the call comes")
+    caller.cancel()
+    await asyncio.wait((caller,))
+    assert caller.cancelled()
 
 
 def test_a_sturdy_triton_is_told_that_nobody_waits(fake: FakeTriton) -> None:
-    connection, late = leave(fake, STURDY)
-    assert fake.calls[-1].cancelled
-    assert fake.calls[-1].seconds < 0.3
+    fake.version = STURDY
+    fake.script(MODEL, held(threading.Event()))
+    late: list[str] = []
+
+    async def main() -> None:
+        async with Connection(fake.url, late.append) as connection:
+            await connection.meet(SECONDS)
+            await ask_in_vain(connection)
+            assert connection.left == 0
+            await until(lambda: all(call.cancelled for call in fake.calls), "the call whose time is up ends")
+            fake.calls.clear()
+            await cancel(fake, connection)
+            assert connection.left == 0
+            await until(lambda: fake.calls[-1].cancelled, "the call that was cancelled ends")
+
+    asyncio.run(main())
+    assert fake.calls[-1].seconds < 40  # gRPC rounds it up
     assert "deadline_ms" not in fake.calls[-1].parameters
-    assert (connection.left, late) == (0, [])
+    assert late == []
 
 
 @pytest.mark.parametrize("meet", [True, False], ids=["known", "not-yet-known"])
 def test_a_call_to_a_brittle_triton_is_never_cut_off(fake: FakeTriton, meet: bool) -> None:
-    connection, late = leave(fake, BRITTLE, meet)
-    assert not fake.calls[-1].cancelled
-    assert fake.calls[-1].seconds > 30
-    assert (connection.left, late) == (0, [MODEL])
-
-
-def test_a_caller_who_is_cancelled_leaves_the_call_alone(fake: FakeTriton) -> None:
+    release = threading.Event()
     fake.version = BRITTLE
-    fake.script(MODEL, sleeps(0.4))
+    fake.script(MODEL, held(release))
+    late: list[str] = []
 
     async def main() -> None:
-        async with Connection(fake.url, lambda model: None) as connection:
-            caller = asyncio.ensure_future(ask(connection, 5.0))
-            await asyncio.sleep(0.2)
-            caller.cancel()
-            await asyncio.wait((caller,))
-            assert (caller.cancelled(), connection.left) == (True, 1)
-            await asyncio.sleep(0.5)
-            assert connection.left == 0
+        async with Connection(fake.url, late.append) as connection:
+            if meet:
+                await connection.meet(SECONDS)
+            await ask_in_vain(connection)
+            assert (connection.left, late) == (1, [])
+            await until(lambda: fake.calls, "the call comes")
+            release.set()
+            await until(lambda: connection.left == 0, "the call ends")
 
     asyncio.run(main())
     assert not fake.calls[-1].cancelled
+    assert fake.calls[-1].seconds > 30
+    assert late == [MODEL]
+
+
+def test_a_caller_who_is_cancelled_leaves_the_call_alone(fake: FakeTriton) -> None:
+    release = threading.Event()
+    fake.version = BRITTLE
+    fake.script(MODEL, held(release))
+    late: list[str] = []
+
+    async def main() -> None:
+        async with Connection(fake.url, late.append) as connection:
+            await cancel(fake, connection)
+            assert connection.left == 1
+            release.set()
+            await until(lambda: connection.left == 0, "the call ends")
+
+    asyncio.run(main())
+    assert not fake.calls[-1].cancelled
+    assert late == [MODEL]
 
 
 def test_a_brittle_triton_is_told_when_the_caller_will_have_gone(fake: FakeTriton) -> None:
@@ -80,28 +124,26 @@ def test_a_brittle_triton_is_told_when_the_caller_will_have_gone(fake: FakeTrito
 
     async def main() -> None:
         async with Connection(fake.url, lambda model: None) as connection:
-            await ask(connection, 5.0)
+            await ask(connection, 30.0)
 
+    before = time.time()
     asyncio.run(main())
-    assert fake.calls[-1].parameters["deadline_ms"] / 1000 == pytest.approx(time.time() + 5, abs=1)
+    deadline = fake.calls[-1].parameters["deadline_ms"]
+    assert round((before + 30) * 1000) <= deadline <= round((time.time() + 30) * 1000)
 
 
 def test_what_fails_late_is_no_answer(fake: FakeTriton) -> None:
+    release = threading.Event()
     fake.version = BRITTLE
+    fake.script(MODEL, held(release, fails(grpc.StatusCode.INTERNAL, "no")))
     late: list[str] = []
-
-    async def slow_failure() -> None:
-        await asyncio.sleep(0.4)
-        fails(grpc.StatusCode.INTERNAL, "no")(None)
-
-    fake.script(MODEL, lambda call: slow_failure())
 
     async def main() -> None:
         async with Connection(fake.url, late.append) as connection:
-            with pytest.raises(InferenceServerException):
-                await ask(connection, 0.2)
-            await asyncio.sleep(0.5)
-            assert connection.left == 0
+            await ask_in_vain(connection)
+            assert connection.left == 1
+            release.set()
+            await until(lambda: connection.left == 0, "the call ends")
 
     asyncio.run(main())
     assert late == []

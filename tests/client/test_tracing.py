@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import grpc
 import pytest
@@ -11,7 +10,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from tests.client.live import PROJECT, LiveGateway, body_of, free_port
-from tests.client.test_gateway import refused_start
+from tests.client.test_gateway import refused_start, wait_until
 from tests.conftest import serving
 from tests.fakes.collector import Collector
 from tests.fakes.triton import fails
@@ -31,9 +30,13 @@ def collector():
         yield running
 
 
+def tracing(fake, collector):
+    return LiveGateway(fake.url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **SOON)
+
+
 @pytest.fixture
 def traced(fake, collector):
-    with LiveGateway(fake.url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **SOON) as gateway:
+    with tracing(fake, collector) as gateway:
         yield gateway
 
 
@@ -81,19 +84,22 @@ def test_a_broken_traceparent_begins_a_trace_of_its_own(traced, collector, heade
     assert sum(span.parent == "" for span in spans) == 1
 
 
-def test_what_the_caller_does_not_trace_is_not_traced(traced, fake, collector):
-    traced.post("/service/FaceEmbedModel", body_of(A), {"traceparent": NOT_TRACED})
-    assert "traceparent" not in fake.calls[-1].metadata
-    traced.post("/service/FaceEmbedModel", body_of(A), {"traceparent": TRACED})
-    assert len(collector.wait_for(lambda spans: len(spans) >= 2)) == 2
+def test_what_the_caller_does_not_trace_is_not_traced(fake, collector):
+    with tracing(fake, collector) as gateway:
+        gateway.post("/service/FaceEmbedModel", body_of(A), {"traceparent": NOT_TRACED})
+        assert "traceparent" not in fake.calls[-1].metadata
+        gateway.post("/service/FaceEmbedModel", body_of(A), {"traceparent": TRACED})
+        collector.wait_for(lambda spans: len(spans) >= 2)
+    assert len(collector.spans) == 2  # the gateway has sent its last
 
 
-def test_probes_make_no_spans(traced, collector):
-    for path in ("/health/live", "/health/ready", "/initialized", "/metrics"):
-        assert traced.request("GET", path).status == 200
-    traced.request("GET", "/v1/models")
-    spans = collector.wait_for(lambda spans: any(span.name == "GET /v1/models" for span in spans))
-    assert [span.name for span in spans] == ["GET /v1/models"]
+def test_probes_make_no_spans(fake, collector):
+    with tracing(fake, collector) as gateway:
+        gateway.request("GET", "/v1/models")
+        for path in ("/health/live", "/health/ready", "/initialized", "/metrics"):
+            assert gateway.request("GET", path).status == 200
+        collector.wait_for(lambda spans: any(span.name == "GET /v1/models" for span in spans))
+    assert [span.name for span in collector.spans] == ["GET /v1/models"]  # the gateway has sent its last
 
 
 def test_an_error_is_its_code_and_nothing_more(traced, fake, collector):
@@ -121,15 +127,14 @@ def test_nothing_that_the_caller_sent_reaches_the_collector(traced, collector):
 def test_a_collector_that_hangs_or_is_away_slows_no_request_and_no_end(fake, hangs):
     with Collector(hangs) as collector:
         url = collector.url if hangs else f"http://127.0.0.1:{free_port()}"
-        with LiveGateway(fake.url, OTEL_EXPORTER_OTLP_ENDPOINT=url, **SOON) as gateway:
-            slowest = 0.0
+        forever = {"OTEL_EXPORTER_OTLP_TIMEOUT": 600}  # seconds: whoever waits for the collector is not done in time
+        with LiveGateway(fake.url, OTEL_EXPORTER_OTLP_ENDPOINT=url, **SOON, **forever) as gateway:
+            assert gateway.post("/service/FaceEmbedModel", body_of(A)).status == 200
+            if hangs:
+                wait_until(lambda: collector.bodies, "the first spans come")
             for _ in range(200):
-                begun = time.monotonic()
                 assert gateway.post("/service/FaceEmbedModel", body_of(A)).status == 200
-                slowest = max(slowest, time.monotonic() - begun)
-            ending = time.monotonic()
-    assert slowest < 1
-    assert time.monotonic() - ending < 5
+    assert gateway.process.returncode == 0
     assert bool(collector.bodies) == hangs
     assert "Traceback" not in gateway.log
 

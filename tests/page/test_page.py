@@ -274,7 +274,7 @@ def test_a_photo_without_a_face_is_told(page, photos, fake):
 
 
 def test_the_newest_photo_wins(page, photos, fake):
-    fake.script("face_detect", sleeps(1.0))
+    fake.script("face_detect", sleeps(30))
     page.open()
     page.choose(0, photos[0])
     page.wait_for(lambda: len(fake.calls) == 1)

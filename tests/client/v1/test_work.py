@@ -135,17 +135,21 @@ def test_answers_keep_the_order_of_the_pictures(fake):
 
 def test_a_few_pictures_at_a_time_are_in_triton(fake):
     running = most = 0
+    enough = asyncio.Event()
 
     async def script(call):
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.05)
+        if running == work.SIDE_BY_SIDE:
+            enough.set()
+        await enough.wait()
+        await asyncio.sleep(0.05)  # for those too many to come
         running -= 1
         return photo(SMALL)(call)
 
     fake.script("face_detect", script)
-    assert len(ask(fake, work.detect, Detect(), *[b"%d" % i for i in range(12)]).images) == 12
+    assert len(ask(fake, work.detect, Detect(), *[b"%d" % i for i in range(12)], seconds=20.0).images) == 12
     assert most == work.SIDE_BY_SIDE
 
 
@@ -180,14 +184,22 @@ def test_any_other_failure_fails_the_request(fake, script, kind):
 
 
 def test_a_failure_ends_the_calls_beside_it(fake):
+    async def fails_beside_another(call):
+        while len(fake.calls) < 2:
+            await asyncio.sleep(0.01)
+        return fails(grpc.StatusCode.INTERNAL, "stub")(call)
+
     def script(call):
-        return fails(grpc.StatusCode.INTERNAL, "stub")(call) if call.inputs["IMAGE"][0] == A else sleeps(5)(call)
+        return fails_beside_another(call) if call.inputs["IMAGE"][0] == A else sleeps(30)(call)
 
     fake.script("face_detect", script)
-    start = time.monotonic()
     with pytest.raises(BadUpstream):
-        ask(fake, work.detect, Detect(), A, B)
-    assert time.monotonic() - start < 3
+        ask(fake, work.detect, Detect(), A, B, seconds=60.0)
+    (beside,) = (call for call in fake.calls if call.inputs["IMAGE"][0] == B)
+    until = time.monotonic() + 10
+    while not beside.cancelled:
+        assert time.monotonic() < until, "the call goes on"
+        time.sleep(0.01)
 
 
 def test_rows_that_do_not_belong_together_are_not_passed_on(fake):
