@@ -56,7 +56,8 @@ def _refuse_contradictions(parser: argparse.ArgumentParser, options: argparse.Na
         parser.error("--from and --conf both name a checkpoint; give one of them")
     if options.source and options.network not in ("facenet", "arcface"):
         parser.error("--from needs to know the network: prepare-models facenet --from PATH, or arcface")
-    if options.epoch is not None and not _names_mxnet_prefix(options):
+    own_arcface = options.network == "arcface" and options.source not in (None, Path("default"))
+    if options.epoch is not None and not own_arcface:
         parser.error("--epoch goes with the prefix of an MXNet checkpoint: prepare-models arcface --from PREFIX")
     if options.precision and options.network == "mtcnn":
         parser.error("--precision is for the embedding networks; the detector computes in float32")
@@ -67,12 +68,6 @@ def _refuse_contradictions(parser: argparse.ArgumentParser, options: argparse.Na
         parser.error(
             f"--precision {options.precision} is for the engine onnxruntime; {native.pop()} computes in float32"
         )
-
-
-def _names_mxnet_prefix(options: argparse.Namespace) -> bool:
-    path = options.source
-    named = path is not None and path != Path("default") and path.suffix not in (".onnx", ".params")
-    return named and options.network == "arcface"
 
 
 def wanted(options: argparse.Namespace) -> dict[str, Wanted]:

@@ -32,8 +32,6 @@ from tests.conftest import PROJECT
         (["facenet", "--epoch", "7"], "--epoch goes with the prefix of an MXNet checkpoint"),
         (["facenet", "--from", "a.pb", "--epoch", "7"], "--epoch goes with the prefix of an MXNet checkpoint"),
         (["arcface", "--from", "default", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
-        (["arcface", "--from", "a.onnx", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
-        (["arcface", "--from", "a-0003.params", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
         (["--conf", "a.conf", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
     ],
 )
