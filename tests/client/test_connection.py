@@ -10,21 +10,19 @@ from tritonclient.grpc import InferInput
 from tritonclient.utils import InferenceServerException
 
 from client.connection import Connection
-from tests.fakes.triton import BRITTLE, DEFAULTS, STURDY, Answer, Call, FakeTriton, Script, fails
+from tests.fakes.triton import BRITTLE, STURDY, FakeTriton, fails, held
 
 MODEL = "facenet_embed"
 SECONDS = 10.0  # for whatever must come
 
 
-def held(release: threading.Event, then: Script | None = None) -> Script:
-    """A script that answers once it is released."""
-
-    async def script(call: Call) -> Answer:
-        while not release.is_set():
-            await asyncio.sleep(0.01)
-        return (then or DEFAULTS[call.model])(call)  # type: ignore[return-value]
-
-    return script
+@pytest.fixture
+def release(fake: FakeTriton) -> threading.Event:
+    """Lets a brittle Triton answer, which does not before."""
+    event = threading.Event()
+    fake.version = BRITTLE
+    fake.script(MODEL, held(event))
+    return event
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
@@ -79,10 +77,7 @@ def test_a_sturdy_triton_is_told_that_nobody_waits(fake: FakeTriton) -> None:
 
 
 @pytest.mark.parametrize("meet", [True, False], ids=["known", "not-yet-known"])
-def test_a_call_to_a_brittle_triton_is_never_cut_off(fake: FakeTriton, meet: bool) -> None:
-    release = threading.Event()
-    fake.version = BRITTLE
-    fake.script(MODEL, held(release))
+def test_a_call_to_a_brittle_triton_is_never_cut_off(fake: FakeTriton, release: threading.Event, meet: bool) -> None:
     late: list[str] = []
 
     async def main() -> None:
@@ -101,10 +96,7 @@ def test_a_call_to_a_brittle_triton_is_never_cut_off(fake: FakeTriton, meet: boo
     assert late == [MODEL]
 
 
-def test_a_caller_who_is_cancelled_leaves_the_call_alone(fake: FakeTriton) -> None:
-    release = threading.Event()
-    fake.version = BRITTLE
-    fake.script(MODEL, held(release))
+def test_a_caller_who_is_cancelled_leaves_the_call_alone(fake: FakeTriton, release: threading.Event) -> None:
     late: list[str] = []
 
     async def main() -> None:
@@ -132,9 +124,7 @@ def test_a_brittle_triton_is_told_when_the_caller_will_have_gone(fake: FakeTrito
     assert round((before + 30) * 1000) <= deadline <= round((time.time() + 30) * 1000)
 
 
-def test_what_fails_late_is_no_answer(fake: FakeTriton) -> None:
-    release = threading.Event()
-    fake.version = BRITTLE
+def test_what_fails_late_is_no_answer(fake: FakeTriton, release: threading.Event) -> None:
     fake.script(MODEL, held(release, fails(grpc.StatusCode.INTERNAL, "no")))
     late: list[str] = []
 

@@ -14,8 +14,7 @@ import pytest
 
 from client.gateway import _listener
 from tests.client.live import PROJECT, LiveGateway, body_of, free_port, statuses
-from tests.client.test_connection import held
-from tests.fakes.triton import sleeps
+from tests.fakes.triton import held, sleeps
 
 A, B = b"picture a", b"picture b"
 KEY = "a-key-of-many-characters"

@@ -76,6 +76,17 @@ def embedding_of(picture: bytes, length: int = 512) -> np.ndarray:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
+def held(release: threading.Event, then: Script | None = None) -> Script:
+    """A script that answers once it is released."""
+
+    async def script(call: Call) -> Answer:
+        while not release.is_set():
+            await asyncio.sleep(0.01)
+        return (then or DEFAULTS[call.model])(call)  # type: ignore[return-value]
+
+    return script
+
+
 STURDY, BRITTLE = "2.57.0", "2.56.0"  # versions that survive a call's being cancelled, and that may not
 BOX = np.array([[10.5, 20.25, 110.5, 140.75, 0.9990234375]], np.float32)
 

@@ -83,11 +83,16 @@ def test_of_two_photos_that_are_compared_one_can_be_removed_while_they_are_decod
     page.wait_for_result("1 face found")
 
 
-def test_an_answer_that_is_cut_off_is_a_server_that_cannot_be_reached(page, photos):
+def choose_with_broken_answer(page, photo, status):
+    """Choose a photo whose answer has begun with this status, and breaks off at `cut()`."""
     page.open()
-    page.run(BROKEN_ANSWER, 200)
-    page.choose(0, photos[0])
+    page.run(BROKEN_ANSWER, status)
+    page.choose(0, photo)
     page.wait_for(lambda: page.run("return Boolean(window.cut)"))
+
+
+def test_an_answer_that_is_cut_off_is_a_server_that_cannot_be_reached(page, photos):
+    choose_with_broken_answer(page, photos[0], 200)
     page.run("cut()")
     page.wait_for_error("The server cannot be reached")
     page.one("#error button").click()
@@ -95,19 +100,13 @@ def test_an_answer_that_is_cut_off_is_a_server_that_cannot_be_reached(page, phot
 
 
 def test_an_error_whose_words_are_cut_off_is_told_by_its_status(page, photos):
-    page.open()
-    page.run(BROKEN_ANSWER, 503)
-    page.choose(0, photos[0])
-    page.wait_for(lambda: page.run("return Boolean(window.cut)"))
+    choose_with_broken_answer(page, photos[0], 503)
     page.run("cut()")
     page.wait_for_error("The server is busy")
 
 
 def test_a_photo_that_is_removed_while_its_answer_comes_leaves_no_error(page, photos):
-    page.open()
-    page.run(BROKEN_ANSWER, 200)
-    page.choose(0, photos[0])
-    page.wait_for(lambda: page.run("return Boolean(window.cut)"))
+    choose_with_broken_answer(page, photos[0], 200)
     page.one(".remove").click()
     settled(page)
     assert page.text("#error") == ""
