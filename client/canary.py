@@ -5,19 +5,21 @@ picture is 24x24 pixels of a gradient: it costs each network one small run and t
 """
 
 import asyncio
+import logging
 import struct
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import grpc
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from .connection import Connection
 from .contract import Network
+
+logger = logging.getLogger("client.canary")
 
 Array = npt.NDArray[np.generic]
 
@@ -145,23 +147,17 @@ class Canary:
             tensor = InferInput(question.name, list(array.shape), np_to_triton_dtype(array.dtype))
             tensor.set_data_from_numpy(array)
             result = await client.infer(model, [tensor], outputs=wanted, client_timeout=seconds, request_id=REQUEST_ID)
+            answer = result.as_numpy(question.output)
+            if answer is None or not np.isfinite(answer).all():
+                return Health.FAILING
         except InferenceServerException as error:
             return _judge(error)
-        answer = _numbers(result, question.output)
-        if answer is None:
+        except Exception as error:  # what tritonclient or numpy make of an answer that is garbled or of another type
+            logger.warning("the answer of %s to its question cannot be read: %s", model, type(error).__name__)
             return Health.FAILING
         known = self._known.setdefault(model, answer)
         same = answer.shape == known.shape and bool(np.all(np.abs(answer - known) < TOLERANCE))
         return Health.WELL if same else Health.FAILING
-
-
-def _numbers(result: InferResult, output: str) -> npt.NDArray[Any] | None:
-    """What an answer holds; None where that is missing, garbled or not finite."""
-    try:
-        answer: npt.NDArray[Any] | None = result.as_numpy(output)
-    except ValueError:  # more or fewer bytes than its shape asks for
-        return None
-    return answer if answer is not None and np.isfinite(answer).all() else None
 
 
 async def _unit_vectors(client: Connection, model: str, seconds: float) -> Array:
@@ -174,5 +170,6 @@ def _judge(error: InferenceServerException) -> Health:
     if error.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED):
         return Health.SILENT
     # A model that refuses because too many wait is alive; so is the queue of a Triton that bounds it by itself.
-    busy = any(text in error.message() for text in ("busy: ", "maximum queue size", "timeout expired"))
+    message = error.message() or ""
+    busy = any(text in message for text in ("busy: ", "maximum queue size", "timeout expired"))
     return Health.WELL if busy else Health.FAILING

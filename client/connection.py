@@ -66,7 +66,11 @@ class Connection(InferenceServerClient):  # type: ignore[misc]  # tritonclient h
             return await ask
         late = {"deadline_ms": round((time.time() + client_timeout) * 1000)}  # preprocess/serving.py heeds it
         ask = super().infer(
-            model_name, inputs, client_timeout=LAST_RESORT_SECONDS, parameters={**(parameters or {}), **late}, **others
+            model_name,
+            inputs,
+            client_timeout=client_timeout + LAST_RESORT_SECONDS,
+            parameters={**(parameters or {}), **late},
+            **others,
         )
         call = asyncio.ensure_future(ask)
         try:

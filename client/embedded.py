@@ -87,12 +87,16 @@ class EmbeddedTriton:
         """Return when every model is loaded; raise LaunchError if the server ends first or takes longer."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if not self.alive():
-                raise LaunchError(f"tritonserver could not load the models: {self._last_error()}")
-            if self.ready():
+            if self.loaded():
                 return
             time.sleep(0.05)
         raise LaunchError(f"tritonserver was not ready after {seconds:.0f} s; see {self.log or 'its log above'}")
+
+    def loaded(self) -> bool:
+        """Whether every model is loaded; raises LaunchError if the server has ended."""
+        if not self.alive():
+            raise LaunchError(f"tritonserver could not load the models: {self._last_error()}")
+        return self.ready()
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None

@@ -36,24 +36,34 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line | getattr(record, "fields", {}))
 
 
+class Lost:
+    """Lines that nobody will read. Threads that log count here, and the one that writes: hence the lock."""
+
+    lines = 0
+    _lock = threading.Lock()
+
+    @classmethod
+    def count(cls) -> None:
+        with cls._lock:
+            cls.lines += 1
+
+
 class DroppingQueueHandler(logging.handlers.QueueHandler):
     """Puts lines in a queue for the writing thread, and counts those that find it full."""
-
-    dropped = 0
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
             self.queue.put_nowait(record)
         except queue.Full:
-            DroppingQueueHandler.dropped += 1
+            Lost.count()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record  # the thread is of this process: nothing needs to be made picklable
 
 
 def lost_lines() -> int:
-    """How many lines found the queue full."""
-    return DroppingQueueHandler.dropped
+    """How many lines found the queue full, or could not be written."""
+    return Lost.lines
 
 
 def configure() -> None:
@@ -72,8 +82,12 @@ def _write(lines: queue.Queue[logging.LogRecord | None]) -> None:
     """Past logging's handlers, whose locks would make the end of the process wait for a reader too."""
     formatter = JsonFormatter()
     while (record := lines.get()) is not None:
-        with contextlib.suppress(OSError):
-            os.write(STANDARD_ERROR, formatter.format(record).encode() + b"\n")
+        try:
+            line = formatter.format(record).encode() + b"\n"
+            while line:  # a disk that is nearly full takes a part
+                line = line[os.write(STANDARD_ERROR, line) :]
+        except Exception:  # a full disk, a closed pipe, a value that JSON cannot hold: the next line may do
+            Lost.count()
 
 
 def _finish(lines: queue.Queue[logging.LogRecord | None], thread: threading.Thread) -> None:

@@ -3,7 +3,7 @@
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .log import log_request, lost_lines
 
@@ -39,10 +39,25 @@ class Observe:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = time.monotonic()
-        with self.metrics.in_flight.track_inprogress():
-            await self.app(scope, receive, send)
-        seconds = time.monotonic() - start
+        start, end = time.monotonic(), 0.0
+
+        def over() -> None:
+            nonlocal end
+            if not end:
+                end = time.monotonic()
+                self.metrics.in_flight.dec()
+
+        async def watched(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                over()  # the caller has the answer; what still comes of a refused body is dropped for a while
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            over()
+        seconds = end - start
         state = scope["state"]
         route = getattr(scope.get("route"), "path", "none")
         self.metrics.requests.labels(route, state["status"]).inc()

@@ -38,6 +38,8 @@ from .settings import Settings
 logger = logging.getLogger("client")
 
 LINGER_SECONDS = 2.0
+CRUMBS = "body_in_crumbs"
+NOTHING_HERE = ("not_found", "there is nothing at this address")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -73,9 +75,10 @@ class Errors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self  # starlette's router then raises 404 and 405 and leaves the answer to us
-        error = await self._failure(scope, receive, send)
+        body = Body(scope, receive)
+        error = await self._failure(scope, body.receive, send)
         if error is not None:
-            await self._answer(error, scope, receive, send)
+            await self._answer(error, scope, body, send)
 
     async def _failure(self, scope: Scope, receive: Receive, send: Send) -> ServiceError | None:
         """What the request came to, where it was not answered below."""
@@ -85,8 +88,9 @@ class Errors:
             return error
         except HTTPException as error:
             return _from_starlette(error)
-        except asyncio.CancelledError:  # only the end of the process comes to this, when it has waited long enough
-            return Busy("stopping", "the server is stopping; try again")
+        except asyncio.CancelledError:
+            # The process ends and has waited long enough; or a channel was closed under a call, and its Triton leaves.
+            return Busy("stopping", "Triton or the server is stopping; try again")
         except Exception as error:
             # The type and place are enough to find it; the text might hold what a caller sent.
             place = error.__traceback__
@@ -98,7 +102,7 @@ class Errors:
             return Internal("internal", "the server failed; try again")
         return None
 
-    async def _answer(self, error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, error: ServiceError, scope: Scope, body: "Body", send: Send) -> None:
         # Its frames hold the body and the connection, in a cycle that only the collector would end.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         state = scope["state"]
@@ -106,29 +110,40 @@ class Errors:
         if isinstance(error, ClientGone):
             state["status"] = error.status
         elif not state["status"]:
-            await errors.response(error, scope["path"], state["request_id"])(scope, receive, send)
-            unread = "Connection" in error.headers and isinstance(error, TooLarge | UnsupportedMedia | Busy)
-            if unread and "expect" not in Headers(scope=scope):
-                await _linger(receive)
+            await errors.response(error, scope["path"], state["request_id"])(scope, body.receive, send)
+            if body.coming and error.code != CRUMBS:  # to read on is the very cost that their limit is to spare us
+                await body.linger()
 
 
-async def _linger(receive: Receive) -> None:
-    """Drop what still comes of a refused body, for a while: closing at once would reset the connection, and a caller
-    who is busy sending would never read why."""
+class Body:
+    """What comes of a request's body, and whether more is coming: of one that waits for 100 Continue, nothing is
+    until somebody reads."""
 
-    async def drop() -> None:
-        while (await receive()).get("more_body"):
-            pass
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self.coming = "expect" not in Headers(scope=scope)
 
-    with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):  # the latter where the process ends
-        await asyncio.wait_for(drop(), LINGER_SECONDS)
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.coming = message.get("more_body", False)
+        return message
+
+    async def linger(self) -> None:
+        """Drop what still comes of a refused body, for a while: closing at once would reset the connection, and a
+        caller who is busy sending would never read why."""
+        with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):  # the latter where the process ends
+            await asyncio.wait_for(self._drop(), LINGER_SECONDS)
+
+    async def _drop(self) -> None:
+        while self.coming:
+            await self.receive()
 
 
 def _from_starlette(error: HTTPException) -> ServiceError:
     if error.status_code == 405:
         headers = dict(error.headers or {})
         return MethodNotAllowed("method_not_allowed", f"use {headers.get('Allow')} here", headers)
-    return NotFound("not_found", "there is nothing at this address")
+    return NotFound(*NOTHING_HERE)
 
 
 class Head:
@@ -149,6 +164,8 @@ class Head:
             raise HeadTooLarge(
                 "headers_too_large", f"headers may have {self.most} bytes, a line {self.most_of_a_line}", CLOSE
             )
+        if not scope["path"].isprintable():  # starlette's routes would overlook a line feed at the end
+            raise NotFound(*NOTHING_HERE)
         if len(hosts) > 1 or (not any(hosts) and scope["http_version"] == "1.1"):
             raise BadRequest("host", "send exactly one Host header", CLOSE)
         if headers.getlist("transfer-encoding") not in ([], ["chunked"]):
@@ -204,7 +221,7 @@ class BodyLimit:
             message = await receive()
             parts += 1
             if parts > self.most_parts:
-                raise BadRequest("body_in_crumbs", f"the body came in more than {self.most_parts} parts", CLOSE)
+                raise BadRequest(CRUMBS, f"the body came in more than {self.most_parts} parts", CLOSE)
             size = len(message.get("body", b""))
             state["bytes_in"] += size
             self.held += size

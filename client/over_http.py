@@ -8,7 +8,8 @@ import base64
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
@@ -50,17 +51,18 @@ class Gateway:
 
     async def identity(self, network: str, deadline: float) -> Identity:
         """Which weights and preprocessing embed; raises ServiceError."""
-        for model in _json(await self._request("GET", "/v1/models", deadline), "models"):
-            if model["name"] == network:
-                return Identity(
-                    embedding_id=model["embedding_id"] or "",
-                    weights_source=model["weights_source"],
-                    weights_sha256=model["weights_sha256"],
-                    preprocessing=model["preprocessing"],
-                    engine=model["engine"],
-                    precision=model["precision"],
-                    dimension=model["dimension"] or -1,
-                )
+        with _readable():
+            for model in json.loads(await self._request("GET", "/v1/models", deadline))["models"]:
+                if model["name"] == network:
+                    return Identity(
+                        embedding_id=model["embedding_id"] or "",
+                        weights_source=model["weights_source"],
+                        weights_sha256=model["weights_sha256"],
+                        preprocessing=model["preprocessing"],
+                        engine=model["engine"],
+                        precision=model["precision"],
+                        dimension=model["dimension"] or -1,
+                    )
         raise Internal("model_missing", f"the gateway does not know {network}")
 
     async def infer(
@@ -74,16 +76,24 @@ class Gateway:
         """As Triton.infer, for the models that take pictures; raises ServiceError."""
         pictures = [bytes(picture) for picture in inputs["IMAGE"].ravel()]
         network, _, kind = model.partition("_")
-        if kind in ("detect", "photo"):
-            return await self._photo(None if kind == "detect" else network, pictures[0], deadline, parameters or {})
+        with _readable():
+            if kind in ("detect", "photo"):
+                return await self._photo(None if kind == "detect" else network, pictures[0], deadline, parameters or {})
+            answer = await self._crops(network, pictures, deadline)
+            if kind == "compare":
+                pair = answer["EMBEDDING"].astype(np.float32)
+                answer["DISTANCE"] = distances(pair[:1], pair[1:])[0]
+            return answer
+
+    async def _crops(self, network: str, pictures: list[bytes], deadline: float) -> dict[str, Array]:
         if network == "arcface":
             crops = [await self._arcface_crop(picture, deadline) for picture in pictures]
             width = next((len(crop) for crop in crops if crop), 0) or await self._width(network, deadline)
             return _stack(crops, width)
         rows = await self._post("/service/FaceEmbedModel", {"images": _texts(pictures)}, deadline)
         embeddings = np.array(json.loads(rows), np.float32)
-        if kind == "compare":
-            return {"DISTANCE": distances(embeddings[:1], embeddings[1:])[0], "EMBEDDING": embeddings}
+        if embeddings.ndim != 2 or len(embeddings) != len(pictures):
+            raise ValueError("not a row for each picture")
         return {"EMBEDDING": embeddings}
 
     async def _photo(
@@ -94,7 +104,8 @@ class Gateway:
         asked |= {OPTIONS[name]: value for name, value in parameters.items()}
         if network:
             asked |= {"model": network, "encoding": "base64"}
-        (image,) = _json(await self._post("/v1/embed" if network else "/v1/detect", asked, deadline), "images")
+        answer = await self._post("/v1/embed" if network else "/v1/detect", asked, deadline)
+        (image,) = json.loads(answer)["images"]
         faces = image["faces"]
         arrays: dict[str, Array] = {
             "BOXES": np.array([[*face["box"].values(), face["score"]] for face in faces], np.float32).reshape(-1, 5),
@@ -161,10 +172,12 @@ def _failure(status: int, text: bytes) -> ServiceError:
     return kinds.get(status, BadUpstream)(code, message)
 
 
-def _json(text: bytes, key: str) -> list[Any]:
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Has an answer of another form, such as a proxy's own page, raise BadUpstream."""
     try:
-        return list(json.loads(text)[key])
-    except (ValueError, KeyError, TypeError) as error:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise BadUpstream("gateway_garbled", "the gateway's answer cannot be read") from error
 
 

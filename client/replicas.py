@@ -16,7 +16,7 @@ import grpc
 from tritonclient.utils import InferenceServerException
 
 from .canary import LONGEST_ANSWER_SECONDS, NEEDS, QUESTIONS, Canary, Health, Question
-from .connection import LAST_RESORT_SECONDS, Connection
+from .connection import Connection
 from .contract import MODELS
 from .faces import Network
 from .identity import Identity
@@ -29,6 +29,7 @@ CANARY_SECONDS = 2.0
 PROBE_SECONDS = 1.5
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
+REST_SECONDS = 0.1  # between two looks at one Triton, however many calls to it fail
 
 
 class Replica:
@@ -85,22 +86,18 @@ class Replica:
     async def _watch(self) -> None:
         while True:
             self._poked.clear()
-            before, was_up = self.well, self.up
-            self.up = await self._probe()
-            if self.up and not was_up:
-                self._questioned = -math.inf
-                with contextlib.suppress(InferenceServerException):
-                    await self.client.meet(PROBE_SECONDS)
-            if self.up and not self._silent:  # whether it hangs is asked at once again, and nothing else meanwhile
-                self.ill = await self._ill_models()
-            self.known = self.up and (self.known or not self.ill)
-            if self.up and not self.known:
-                self._strange()
+            before = self.well
+            try:
+                await self._look()
+            except Exception as error:  # whatever it is, the next look must come
+                logger.error("looking at Triton at %s failed with %s", self.address, type(error).__name__)
+                self.up = False
             if self.well != before:
                 logger.warning("Triton at %s is %s", self.address, "ready" if self.well else "not ready")
             if not self.well:
                 self.identities.clear()
             self.probed.set()
+            await asyncio.sleep(REST_SECONDS)
             # A timer rather than wait_for, which before Python 3.12 may lose the cancellation that ends this loop.
             pause = 0.0 if self._silent == 1 else PROBE_EVERY_SECONDS
             timer = asyncio.get_running_loop().call_later(pause, self._poked.set)
@@ -108,6 +105,20 @@ class Replica:
                 await self._poked.wait()
             finally:
                 timer.cancel()
+
+    async def _look(self) -> None:
+        """Ask what it says of itself, then its models; one that has just come up is believed only after both."""
+        up = await self._probe()
+        if up and not self.up:
+            self.ill, self._questioned = set(QUESTIONS), -math.inf
+            with contextlib.suppress(InferenceServerException):
+                await self.client.meet(PROBE_SECONDS)
+        self.up = up
+        if self.up and not self._silent:  # whether it hangs is asked at once again, and nothing else meanwhile
+            self.ill = await self._ill_models()
+        self.known = self.up and (self.known or not self.ill)
+        if self.up and not self.known:
+            self._strange()
 
     async def _probe(self) -> bool:
         """Whether it and every model of the contract say that they can answer."""
@@ -185,12 +196,16 @@ class Replicas:
 
     def pick(self, model: str, but: Replica | None = None) -> Replica | None:
         """The replica that can run `model` with the fewest calls in flight, in turn where several have; never `but`."""
-        ready = [replica for replica in self._replicas.values() if replica.can(model) and replica is not but]
+        ready = [replica for replica in self.able(model) if replica is not but]
         if not ready:
             return None
         self._turn += but is None
         start = self._turn % len(ready)
         return min(ready[start:] + ready[:start], key=lambda replica: replica.in_flight + replica.client.left)
+
+    def able(self, model: str) -> list[Replica]:
+        """Those that can run `model`."""
+        return [replica for replica in self._replicas.values() if replica.can(model)]
 
     def left(self) -> int:
         """How many calls keep a healthy replica busy though nobody waits for them any more."""
@@ -210,7 +225,7 @@ class Replicas:
         for url in self._urls:
             try:
                 self._found[url] = await asyncio.get_running_loop().run_in_executor(None, self._resolve, url)
-            except OSError:
+            except (OSError, UnicodeError):  # UnicodeError: no name of the DNS, which has labels of 1 to 63 characters
                 logger.warning("cannot resolve %s", url)
         found = {address for addresses in self._found.values() for address in addresses}
         for address in found - set(self._replicas):
@@ -227,10 +242,12 @@ class Replicas:
 
 
 async def _let_go(replica: Replica) -> None:
-    """Close a replica whose address is gone, but let it answer first: it may be about to end in order."""
-    end = time.monotonic() + LAST_RESORT_SECONDS
+    """Close a replica whose address is gone, but not before its calls are over, each of which has its deadline.
+
+    It may be about to end in order; and closing cuts off the calls that `connection` never cuts off.
+    """
     try:
-        while replica.in_flight and time.monotonic() < end:
+        while replica.in_flight or replica.client.left:
             await asyncio.sleep(0.1)
     finally:
         await replica.close()

@@ -21,7 +21,8 @@ NAMED_BY_OTHERS = {
     "FACE_UAI_SERVICE_CONFIG": "UAI_SERVICE_CONFIG",  # the original
     "FACE_OTLP_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT",  # OpenTelemetry
 }
-TRITON_ADDRESS = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
+LABEL = r"[A-Za-z0-9_-]{1,63}"  # of a DNS name
+TRITON_ADDRESS = re.compile(rf"(?:dns:///)?(?:{LABEL}(?:\.{LABEL})*\.?|\[[0-9a-fA-F:.]+\]):([0-9]{{1,5}})")
 HTTP_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 MIB = 1024 * 1024
 
@@ -93,7 +94,7 @@ class Settings:
             loopback = ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             raise SettingsError(f"FACE_HOST={self.host!r} is not an IP address, such as 127.0.0.1") from None
-        if not all(TRITON_ADDRESS.fullmatch(url.strip()) for url in self.triton_url.split(",")):
+        if not all(_is_triton(url.strip()) for url in self.triton_url.split(",")):
             raise SettingsError(f"FACE_TRITON_URL={self.triton_url!r} must be host:port, several with commas between")
         if self.otlp_endpoint and not HTTP_ADDRESS.fullmatch(self.otlp_endpoint):
             raise SettingsError("OTEL_EXPORTER_OTLP_ENDPOINT must be as http://host:4318 (OTLP over HTTP)")
@@ -102,6 +103,11 @@ class Settings:
                 f"FACE_HOST={self.host} lets other machines in: set FACE_API_KEYS_FILE to a file of keys"
                 " (or FACE_WITHOUT_KEYS=yes where something else guards the port)"
             )
+
+
+def _is_triton(url: str) -> bool:
+    found = TRITON_ADDRESS.fullmatch(url)
+    return found is not None and 1 <= int(found[1]) <= 65535
 
 
 def _yes_or_no(text: str) -> bool:

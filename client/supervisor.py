@@ -108,41 +108,93 @@ def start(triton: EmbeddedTriton, gateway: Gateway) -> None:
 
 
 def supervise(triton: EmbeddedTriton, gateway: Gateway) -> None:
-    """Watch both for ever."""
-    not_ready, not_live = Patience(NOT_READY_SECONDS), Patience(NOT_LIVE_SECONDS)
-    stubs = Stubs(triton)
-    again, pause = time.monotonic(), 1.0  # when the gateway may be started again, and how long after that at least
+    """Watch both for ever. Neither waits for the other: Triton may take minutes to load its models."""
+    keeper, triton_keeper = GatewayKeeper(gateway), TritonKeeper(triton, gateway)
     while True:
         time.sleep(POLL_SECONDS)
-        if (not gateway.alive() or not_live.exhausted(gateway.live())) and time.monotonic() >= again:
-            log.warning("the gateway is %s; it is started again", "silent" if gateway.alive() else "gone")
-            lasted = time.monotonic() - again > LONGEST_PAUSE_SECONDS
-            pause = 1.0 if lasted else min(2 * pause, LONGEST_PAUSE_SECONDS)
-            again = time.monotonic() + pause
-            gateway.kill()
-            with contextlib.suppress(OSError):  # no memory for another process: the next attempt may have it
-                gateway.start()
-            not_live.renew()
-            not_ready.renew()
-        wrong = stubs.look() if triton.alive() else "it has ended"
-        # A gateway that is gone says nothing of Triton, which others may be asking.
-        if wrong or not_ready.exhausted(not gateway.alive() or gateway.ready()):
-            log.warning("Triton is started again: %s", wrong or "not every model answers")
-            restart(triton)
-            stubs = Stubs(triton)
-            not_ready.renew()
+        if keeper.look():
+            triton_keeper.not_ready.renew()
+        triton_keeper.look()
 
 
-def restart(triton: EmbeddedTriton) -> None:
-    """End what is left of Triton and start it until it is ready."""
-    pause = 1.0
-    while True:
-        triton.stop(signal.SIGKILL)
-        try:
-            triton.start()
-            triton.wait_ready(START_SECONDS)
+class Attempts:
+    """When what ends again and again may be started anew: after ever longer pauses, until it lasts."""
+
+    def __init__(self) -> None:
+        self._again, self._pause = time.monotonic(), 1.0
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._again
+
+    def made(self) -> None:
+        lasted = time.monotonic() - self._again > LONGEST_PAUSE_SECONDS
+        self._pause = 1.0 if lasted else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self._again = time.monotonic() + self._pause
+
+
+class GatewayKeeper:
+    """Starts the gateway again when it has ended or hangs."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._not_live = Patience(NOT_LIVE_SECONDS)
+        self._attempts = Attempts()
+
+    def look(self) -> bool:
+        """Whether it was started again."""
+        gone = not self._gateway.alive()
+        if not (gone or self._not_live.exhausted(self._gateway.live())) or not self._attempts.due():
+            return False
+        log.warning("the gateway is %s; it is started again", "gone" if gone else "silent")
+        self._attempts.made()
+        self._gateway.kill()
+        with contextlib.suppress(OSError):  # no memory for another process: the next attempt may have it
+            self._gateway.start()
+        self._not_live.renew()
+        return True
+
+
+class TritonKeeper:
+    """Starts Triton again when it has ended, or when one of its models has or hangs."""
+
+    def __init__(self, triton: EmbeddedTriton, gateway: Gateway) -> None:
+        self.not_ready = Patience(NOT_READY_SECONDS)
+        self._triton, self._gateway = triton, gateway
+        self._stubs = Stubs(triton)
+        self._loading: Patience | None = None  # with a Triton that was started again, until it is ready
+        self._attempts = Attempts()
+
+    def look(self) -> None:
+        wrong = self._wrong()
+        if wrong is None or not self._attempts.due():
             return
+        log.warning("Triton is started again: %s", wrong)
+        self._attempts.made()
+        self._triton.stop(signal.SIGKILL)
+        self._loading = Patience(START_SECONDS)
+        try:
+            self._triton.start()
         except (LaunchError, OSError) as error:  # OSError: no memory or no room for another process
-            log.error("%s; next attempt in %.0f s", error, pause)
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            log.error("%s", error)
+
+    def _wrong(self) -> str | None:
+        if self._loading is not None:
+            return self._late(self._loading)
+        if not self._triton.alive():
+            return "it has ended"
+        if wrong := self._stubs.look():
+            return wrong
+        # A gateway that is gone says nothing of Triton, which others may be asking.
+        well = not self._gateway.alive() or self._gateway.ready()
+        return "not every model answers" if self.not_ready.exhausted(well) else None
+
+    def _late(self, loading: Patience) -> str | None:
+        """What is wrong with a Triton that loads its models."""
+        try:
+            loaded = self._triton.loaded()
+        except LaunchError as error:
+            return str(error)
+        if loaded:
+            self._loading, self._stubs = None, Stubs(self._triton)
+            self.not_ready.renew()
+        return f"it was not ready after {START_SECONDS:.0f} s" if loading.exhausted(loaded) else None

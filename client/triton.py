@@ -2,6 +2,7 @@
 
 import math
 import re
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class Triton:
             raise BadUpstream("triton_garbled", "Triton's answer is another request's")
         try:
             arrays = {name: result.as_numpy(name) for name in outputs}
-        except (ValueError, TypeError) as error:  # bytes that do not fill the shape they came with
+        except (ValueError, TypeError, struct.error) as error:  # bytes that do not fill the shape they came with
             raise BadUpstream("triton_garbled", "Triton's answer cannot be read") from error
         rows = len(next(iter(inputs.values())))
         for name in outputs:
@@ -144,9 +145,10 @@ class Triton:
 
     async def identity(self, network: Network, deadline: float) -> Identity:
         """Which weights and preprocessing embed; raises ServiceError."""
-        replica = self._replicas.pick(f"{network}_embed")
-        if replica is None:
+        able = self._replicas.able(f"{network}_embed")
+        if not able:
             raise Busy(*NOT_READY)
+        replica = able[0]  # all have the same weights, and whose turn it is only calls decide
         if network not in replica.identities:
             seconds = max(deadline - time.monotonic(), 0.001)
             try:

@@ -10,11 +10,11 @@ export function drawFaces(img, svg, faces, names) {
   fit(img, svg);
 }
 
-// Faces of the first photo are 1, 2, 3; those of the second A, B, C.
+// Faces of the first photo are 1, 2, 3; those of the second A, B, C, and after Z AA, AB, AC.
 export function nameOf(photo, face) {
   if (photo === 0) return String(face + 1);
   const letter = String.fromCharCode(65 + (face % 26));
-  return face < 26 ? letter : `A${letter}`;
+  return face < 26 ? letter : nameOf(photo, Math.floor(face / 26) - 1) + letter;
 }
 
 // Lines, dots and letters keep their size on the screen, whatever the size of the photo.

@@ -73,18 +73,20 @@ async function run() {
     } else {
       const { images: [image] } = await ask("/v1/detect", request);
       signal.throwIfAborted();
-      await draw(files[0], image, places.indexOf(files[0]), signal);
+      const index = places.indexOf(files[0]);
+      await draw(files[0], image, index, signal);
       signal.throwIfAborted();
       get("status").textContent = "";
-      show(found(image));
+      show(found(image, index));
     }
+    if (!limits.max_image_bytes) learn().catch(() => {}); // the server was starting when the page was opened
   } catch (problem) {
     if (!signal.aborted) complain(problem); // of photos that are no longer here nothing is told
   }
 }
 
 function decide() {
-  const threshold = get("threshold").value === "" ? thresholds[answer.model] : Number(get("threshold").value);
+  const threshold = get("threshold").value === "" ? answer.threshold : Number(get("threshold").value);
   get("status").textContent = "";
   show(compared(answer, threshold));
 }
@@ -157,6 +159,8 @@ get("model").addEventListener("change", () => { suggest(); run(); });
 get("threshold").addEventListener("input", () => answer && decide());
 get("options").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!get("key-field").hidden) { learn().catch(() => {}); run(); }
+  if (get("key-field").hidden) return;
+  learn().catch((problem) => problem.code === "api_key" && complain(problem));
+  run();
 });
-learn().catch(() => {}); // a server that asks for a key says so when it is asked for more
+learn().catch(({ code }) => { if (code === "api_key") get("key-field").hidden = false; });

@@ -4,9 +4,9 @@ import { drawScale, nameOf, score } from "./draw.js";
 
 const SHOWN = 10; // pairs before the rest is folded away
 
-export function found({ faces, face_count: count }) {
+export function found({ faces, face_count: count }, photo) {
   if (!faces.length) return heading("No face found", "Try a photo where a face is larger or looks towards the camera.");
-  const rows = faces.map((face, index) => [nameOf(0, index), score(face), size(face)]);
+  const rows = faces.map((face, index) => [nameOf(photo, index), score(face), size(face)]);
   const title = count === 1 ? "1 face found" : `${count} faces found`;
   return join(heading(title), table("The faces, surest first", ["Face", "Score", "Size in pixels"], rows));
 }

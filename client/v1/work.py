@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import BadPicture, BadUpstream, ServiceError, TooLarge
-from ..faces import EmbeddedFaces, Network, detected, distances, embedded
+from ..faces import EmbeddedFaces, Network, detected, distances, embedded, largest
 from ..services import all_of
 from ..thresholds import THRESHOLDS
 from ..triton import Triton
@@ -133,7 +133,7 @@ def chosen(boxes: Floats, faces: Choice) -> list[int]:
     """Which rows of float32[n, 5] are wanted."""
     if faces == "all" or not len(boxes):
         return list(range(len(boxes)))
-    return [int(np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))]
+    return [largest(boxes)]
 
 
 def _faces(boxes: Floats, landmarks: Floats) -> list[CroppedFace | Face]:

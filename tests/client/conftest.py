@@ -12,9 +12,10 @@ def running_fake():
 
 @pytest.fixture
 def fake(running_fake):
-    """A Triton whose calls and scripts begin anew."""
+    """A Triton whose calls and scripts begin anew, and leave nothing to whoever comes next."""
     running_fake.reset()
-    return running_fake
+    yield running_fake
+    running_fake.reset()
 
 
 @pytest.fixture(scope="session")

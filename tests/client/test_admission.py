@@ -107,10 +107,10 @@ def test_of_a_burst_the_refused_need_not_wait_for_the_work_of_the_admitted():
 
     async def work(scope, receive, send):
         order.append("admitted")
-        await answers()(scope, receive, send)
+        await done(scope, receive, send)
 
     async def main():
-        app = RequestId(Errors(Concurrency(work, Settings(max_in_flight=8), none_left)))
+        app = RequestId(Errors(WholeBody(Concurrency(work, Settings(max_in_flight=8), none_left))))
 
         async def one():
             reply = await call(app, scope_of("POST", "/service"))

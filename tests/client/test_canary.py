@@ -77,7 +77,11 @@ def test_numbers_that_are_not_finite_are_failing() -> None:
     assert ask(Answers(arcface_embed=np.zeros((1, 192), np.float32)), broken)["arcface_embed"] is Health.FAILING
 
 
-@pytest.mark.parametrize("garbled", [None, np.full((1, 192), np.nan, np.float32)], ids=["missing", "not finite"])
+@pytest.mark.parametrize(
+    "garbled",
+    [None, np.full((1, 192), np.nan, np.float32), np.array([[b"text"]], np.object_)],
+    ids=["missing", "not finite", "no numbers"],
+)
 def test_a_garbled_first_answer_is_failing_and_is_not_what_later_ones_must_be(garbled: np.ndarray | None) -> None:
     broken, whole = Answers(arcface_embed=garbled), Answers(arcface_embed=np.zeros((1, 192), np.float32))
     assert ask(broken)["arcface_embed"] is Health.FAILING

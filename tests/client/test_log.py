@@ -1,8 +1,12 @@
 import json
 import logging
+import os
 import queue
+from pathlib import Path
 
-from client.log import DroppingQueueHandler, JsonFormatter, log_request, lost_lines
+import pytest
+
+from client.log import DroppingQueueHandler, JsonFormatter, _write, log_request, lost_lines
 
 
 def test_a_line_is_json_with_its_fields():
@@ -21,6 +25,69 @@ def test_a_full_queue_costs_a_line_and_counts_it():
         handler.handle(logging.LogRecord("client", logging.INFO, __file__, 1, "x", (), None))
     assert lines.qsize() == 1
     assert lost_lines() == before + 2
+
+
+def record(text, **fields):
+    made = logging.LogRecord("client", logging.INFO, __file__, 1, text, (), None)
+    made.fields = fields
+    return made
+
+
+def write(*records):
+    """Have the writing thread's function write these; how many lines were lost."""
+    lines = queue.Queue()
+    for each in (*records, None):
+        lines.put(each)
+    before = lost_lines()
+    _write(lines)
+    return lost_lines() - before
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    """Where lines are written: a pipe, of which this is the end to read from."""
+    reader, writer = os.pipe()
+    monkeypatch.setattr("client.log.STANDARD_ERROR", writer)
+    with os.fdopen(reader), os.fdopen(writer, "w"):
+        yield reader
+
+
+def test_lines_that_find_a_full_disk_are_counted(monkeypatch):
+    with Path("/dev/full").open("wb") as full:
+        monkeypatch.setattr("client.log.STANDARD_ERROR", full.fileno())
+        assert write(record("a"), record("b")) == 2
+
+
+def test_lines_for_a_reader_who_has_gone_are_counted(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr("client.log.STANDARD_ERROR", writer)
+    with os.fdopen(writer, "w"):
+        assert write(record("a"), record("b")) == 2
+
+
+def test_a_line_that_cannot_be_made_is_counted_and_the_next_is_written(pipe):
+    assert write(record("bad", value=object()), record("good")) == 1
+    assert json.loads(os.read(pipe, 65536))["message"] == "good"
+
+
+def test_a_line_that_is_taken_in_parts_is_written_to_its_end(pipe, monkeypatch):
+    real = os.write
+    monkeypatch.setattr("client.log.os.write", lambda file, line: real(file, line[:7]))
+    assert write(record("whole")) == 0
+    assert json.loads(os.read(pipe, 65536))["message"] == "whole"
+
+
+def test_a_line_of_which_only_a_part_could_be_written_is_counted(pipe, monkeypatch):
+    real, room = os.write, [7]
+
+    def nearly_full(file, line):
+        if not room:
+            raise OSError(28, "No space left on device")
+        return real(file, line[: room.pop()])
+
+    monkeypatch.setattr("client.log.os.write", nearly_full)
+    assert write(record("torn")) == 1
 
 
 def test_a_method_that_http_does_not_know_is_not_repeated(caplog):

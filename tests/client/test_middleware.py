@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 
-from client.errors import CLOSE, BadRequest, TooLarge
+from client.errors import CLOSE, BadRequest, MethodNotAllowed, NotFound, TooLarge, Unauthorised
 from client.middleware import (
     BodyLimit,
     Deadline,
@@ -87,18 +87,58 @@ def test_nothing_is_added_to_an_answer_that_has_begun():
     assert (reply.status, reply.body) == (200, b"whole")
 
 
-def test_what_still_comes_of_a_refused_body_is_dropped_so_that_the_caller_reads_why():
-    read = []
+def parts_read(app, headers=()):
+    """How many parts of a body of five are read, and how many of them before the answer."""
+    read, before = [], []
 
     async def receive():
         read.append(True)
         return {"type": "http.request", "body": b"a" * 100, "more_body": len(read) < 5}
 
     async def send(message):
-        assert not read
+        before.append(len(read))
 
-    asyncio.run(stack(raises(TooLarge("body_too_large", "no", CLOSE)))(scope_of("POST", "/service"), receive, send))
-    assert len(read) == 5
+    asyncio.run(stack(app)(scope_of("POST", "/service", headers), receive, send))
+    return len(read), before[0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TooLarge("body_too_large", "no", CLOSE),
+        Unauthorised("api_key", "no", CLOSE),
+        NotFound("not_found", "no"),
+        MethodNotAllowed("method_not_allowed", "no"),
+        KeyError("unexpected"),
+    ],
+    ids=repr,
+)
+def test_what_still_comes_of_a_refused_body_is_dropped_so_that_the_caller_reads_why(error):
+    assert parts_read(raises(error)) == (5, 0)
+
+
+def test_of_a_body_that_was_read_to_its_end_nothing_more_is_asked():
+    async def refuse(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        raise BadRequest("json_invalid", "no")
+
+    assert parts_read(refuse) == (5, 5)
+
+
+def test_a_body_in_crumbs_is_not_read_on():
+    assert parts_read(raises(BadRequest("body_in_crumbs", "no", CLOSE))) == (0, 0)
+
+
+def test_who_waits_to_be_asked_for_a_body_is_not_asked_after_a_refusal():
+    expect = [("Expect", "100-continue")]
+
+    async def refuse_after_a_part(scope, receive, send):
+        await receive()
+        raise TooLarge("body_too_large", "no", CLOSE)
+
+    assert parts_read(raises(TooLarge("body_too_large", "no", CLOSE)), expect) == (0, 0)
+    assert parts_read(refuse_after_a_part, expect) == (5, 1)
 
 
 def test_a_process_that_ends_while_a_refused_body_still_comes_cuts_it_off():
@@ -124,6 +164,13 @@ def test_a_process_that_ends_tells_those_who_wait():
 
     reply = asyncio.run(main())
     assert (reply.status, code(reply), reply.headers["retry-after"]) == (503, "stopping", "1")
+
+
+def test_a_call_cut_off_because_its_triton_leaves_is_not_said_to_be_the_end_of_the_server():
+    """A closed channel of gRPC ends its calls by CancelledError too."""
+    reply = post(stack(raises(asyncio.CancelledError())))
+    assert (reply.status, code(reply), reply.headers["retry-after"]) == (503, "stopping", "1")
+    assert "Triton or the server" in reply.text
 
 
 def test_an_error_keeps_nothing_of_the_request_alive():
@@ -174,6 +221,12 @@ def test_row44_an_address_of_8_kib_and_one_byte_more():
     assert head(raw_path=b"/" + b"a" * 8191).status == 200
     assert head(raw_path=b"/" + b"a" * 8192).status == 414
     assert head(raw_path=b"/", query_string=b"a" * 8192).status == 414
+
+
+@pytest.mark.parametrize("path", ["/service\n", "/\x00", "/a\x7f", "/a\x85"], ids=repr)
+def test_row46_no_address_has_control_characters(path):
+    reply = head(path=path)
+    assert (reply.status, "not_found" in reply.text) == (404, True)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,29 @@ def test_the_key_is_sent(fake, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "page", [b"<html>sign in</html>", b"[]", b'{"images": [{}], "models": [1]}', b'"text"', b"1 x"]
+)
+@pytest.mark.parametrize("model", ["facenet", "arcface"])
+def test_a_proxys_own_page_with_status_200_is_an_error(page, model, monkeypatch):
+    async def request(self, method, path, deadline, body=None):
+        return page
+
+    monkeypatch.setattr(Gateway, "_request", request)
+    with FaceClient("http://127.0.0.1:1", 0.5) as client:
+        for call in (
+            lambda: client.detect(b"a"),
+            lambda: client.embed(b"a", model),
+            lambda: client.embedding_id(model),
+        ):
+            with pytest.raises(BadUpstream, match="the gateway's answer cannot be read"):
+                call()
+        with pytest.raises(BadUpstream, match="the gateway's answer cannot be read"):
+            client.embed_crops([b"a"], model)
+        with pytest.raises(BadUpstream, match="the gateway's answer cannot be read"):
+            client.compare_crops(b"a", b"b")
+
+
+@pytest.mark.parametrize(
     ("status", "text", "kind", "code"),
     [
         pytest.param(422, b'{"error":{"code":"image_format","message":"no"}}', BadPicture, "image_format", id="json"),

@@ -3,6 +3,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import grpc
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 
 from client import canary, replicas
-from client.errors import Busy, ServiceError
+from client.errors import Busy, DeadlineExceeded, ServiceError
 from client.replicas import Replicas, addresses_of
 from client.triton import Triton, images
 from tests.client.live import PROJECT, free_port
-from tests.fakes.triton import FakeTriton, fails, sleeps
+from tests.fakes.triton import BRITTLE, FakeTriton, fails, held, sleeps
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,18 @@ def test_calls_are_spread(pair):
     async def main(triton):
         for _ in range(10):
             await embed(triton)
+
+    with_triton(both(pair), main)
+    assert [len(triton.calls) for triton in pair] == [5, 5]
+
+
+def test_requests_that_come_one_by_one_are_spread_too(pair):
+    """Each asks for the identity of the weights as well."""
+
+    async def main(triton):
+        for _ in range(10):
+            await embed(triton)
+            await triton.identity("facenet", time.monotonic() + 5)
 
     with_triton(both(pair), main)
     assert [len(triton.calls) for triton in pair] == [5, 5]
@@ -222,13 +235,7 @@ def test_a_hung_replica_costs_its_calls_and_is_dropped_and_taken_back(fake, othe
             await embed(triton, seconds=0.5)
         assert len(fake.calls) == calls + 20
         process.send_signal(signal.SIGCONT)
-        picked = set()
-
-        def taken_back():
-            picked.add(triton._replicas.pick("facenet_embed").address)
-            return len(picked) == 2
-
-        await until(taken_back)
+        await until(lambda: all(replica.well for replica in triton._replicas._replicas.values()))
 
     with_triton(f"{fake.url},{url}", main)
 
@@ -301,6 +308,27 @@ def test_a_replica_whose_address_goes_still_answers(fake, monkeypatch):
     with_triton("triton:8001", main)
 
 
+def test_a_call_that_nobody_waits_for_is_not_cut_off_when_the_address_goes(fake, monkeypatch):
+    found, release = [fake.url], threading.Event()
+    monkeypatch.setattr(replicas, "addresses_of", lambda url: list(found))
+    fake.version = BRITTLE
+    fake.script("facenet_embed", held(release))
+
+    async def main(triton):
+        with pytest.raises(DeadlineExceeded):
+            await embed(triton, seconds=0.5)
+        (replica,) = triton._replicas._replicas.values()
+        found.clear()
+        await until(lambda: not triton.ready())
+        await asyncio.sleep(0.5)
+        assert replica.client.left == 1
+        release.set()
+        await until(lambda: not triton._replicas._leaving)
+
+    with_triton("triton:8001", main)
+    assert not fake.calls[-1].cancelled
+
+
 OTHER = {"EMBEDDING": np.full((1, 512), 0.5, np.float32)}
 
 
@@ -314,12 +342,45 @@ def test_other_weights_count_as_wrong_until_nobody_is_left_who_has_the_first(pai
         found.append(pair[1].url)
         await until(lambda: len(watched._replicas) == 2)
         await asyncio.gather(*(replica.probed.wait() for replica in watched._replicas.values()))
-        assert {watched.pick("facenet_embed").address for _ in range(4)} == {pair[0].url}
+        assert [replica.well for replica in watched._replicas.values()] == [True, False]
+        assert watched.pick("facenet_embed").address == pair[0].url
         found.remove(pair[0].url)
         await until(lambda: watched.ready() and watched.pick("facenet_embed").address == pair[1].url)
         await watched.close()
 
     asyncio.run(main())
+
+
+def test_a_triton_that_comes_is_asked_its_questions_before_any_caller_is_sent_to_it(pair, patient):
+    found = [pair[0].url]
+    pair[1].asked["facenet_embed"] = OTHER
+    pair[1].queue["facenet_embed"] = 0.2
+
+    async def main():
+        watched = Replicas("triton:8001", lambda url: list(found))
+        await watched.start()
+        found.append(pair[1].url)
+        await until(lambda: len(watched._replicas) == 2)
+        other = watched._replicas[pair[1].url]
+        while not other.probed.is_set():
+            assert not other.can("facenet_embed")
+            await asyncio.sleep(0.01)
+        assert other.up
+        assert not other.well
+        await watched.close()
+
+    asyncio.run(main())
+
+
+def test_a_look_that_fails_in_an_unknown_way_is_not_the_last(fake, monkeypatch):
+    async def main(triton):
+        (replica,) = triton._replicas._replicas.values()
+        with monkeypatch.context() as patch:
+            patch.setattr(replica.client, "is_server_ready", None)  # TypeError
+            await until(lambda: not triton.ready())
+        await until(triton.ready)
+
+    with_triton(fake.url, main)
 
 
 def test_a_triton_with_other_weights_is_taken_after_its_restart(fake, quick_questions):

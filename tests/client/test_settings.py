@@ -111,12 +111,17 @@ def test_a_host_name_is_refused():
         Settings.from_env({"FACE_HOST": "localhost"})
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8001", "triton:8001", "dns:///triton:8001", "a:1, b:2", "[::1]:8001"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8001", "triton:8001", "dns:///triton:8001", "a:1, b:2", "[::1]:8001", "triton.svc.:8001"]
+)
 def test_triton_addresses(url):
     assert Settings.from_env({"FACE_TRITON_URL": url}).triton_url == url
 
 
-@pytest.mark.parametrize("url", ["triton", "http://triton:8001", "a:1,", ":8001", "a:x"])
+@pytest.mark.parametrize(
+    "url",
+    ["triton", "http://triton:8001", "a:1,", ":8001", "a:x", "a..svc:8001", f"{64 * 'a'}:8001", "a:0", "a:65536"],
+)
 def test_what_is_no_triton_address_is_refused(url):
     with pytest.raises(SettingsError, match="FACE_TRITON_URL"):
         Settings.from_env({"FACE_TRITON_URL": url})

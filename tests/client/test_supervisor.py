@@ -90,47 +90,121 @@ class Well(EmbeddedTriton):
         raise AssertionError("Triton was well")
 
 
-def test_a_gateway_that_cannot_start_says_nothing_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Enough(Exception):
-        pass
+class Enough(Exception):
+    """Ends a watch that has no end."""
 
-    now = 0.0
 
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        if now > 120:
+class Clock:
+    """Time that passes only while the supervisor sleeps."""
+
+    def __init__(self, end: float) -> None:
+        self.now, self.end = 0.0, end
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now > self.end:
             raise Enough
 
-    monkeypatch.setattr(supervisor.time, "sleep", sleep)
-    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
-    monkeypatch.setattr(supervisor.Stubs, "look", lambda stubs: "")
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Two minutes in which no model does anything wrong."""
+    clock = Clock(120.0)
+    monkeypatch.setattr(supervisor.time, "sleep", clock.sleep)
+    monkeypatch.setattr(supervisor.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(supervisor.Stubs, "look", lambda stubs: None)
     monkeypatch.setattr(supervisor.Stubs, "__init__", lambda stubs, triton: None)
+    return clock
+
+
+def test_a_gateway_that_cannot_start_says_nothing_of_triton(clock: Clock) -> None:
     with pytest.raises(Enough):
         supervisor.supervise(Well(), Gone(8080, "127.0.0.1:8001"))
 
 
 class Reluctant(EmbeddedTriton):
-    """A Triton that starts only when everything else has been tried."""
+    """A Triton that has ended, and starts and loads only when everything else has been tried."""
 
-    def __init__(self, *errors: Exception) -> None:
-        self.errors = list(errors)
+    def __init__(self, clock: Clock, *errors: Exception, loads_in: float = 0.0) -> None:
+        self.errors, self.loads_in = list(errors), loads_in
+        self.clock = clock
+        self.starts: list[float] = []
+        self.running = False
 
     def start(self) -> None:
+        self.starts.append(self.clock.now)
         if self.errors:
             raise self.errors.pop(0)
+        self.running = True
 
-    def wait_ready(self, seconds: float) -> None:
-        pass
+    def alive(self) -> bool:
+        return self.running
+
+    def ready(self) -> bool:
+        return self.running and self.clock.now >= self.starts[-1] + self.loads_in
+
+    def loaded(self) -> bool:
+        if not self.running:
+            raise LaunchError("it has ended")
+        return self.ready()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self.running = False
+
+
+class Answering(supervisor.Gateway):
+    """A gateway that runs once it is started, and calls itself ready when Triton is."""
+
+    def __init__(self, clock: Clock, triton: Reluctant) -> None:
+        self.clock, self.triton = clock, triton
+        self.starts: list[float] = []
+        self.ends = 0.0  # when it dies
+
+    def start(self) -> None:
+        self.starts.append(self.clock.now)
+
+    def alive(self) -> bool:
+        return bool(self.starts) and not self.starts[-1] < self.ends <= self.clock.now
+
+    def live(self) -> bool:
+        return self.alive()
+
+    def ready(self) -> bool:
+        return self.alive() and self.triton.ready()
+
+    def kill(self) -> None:
         pass
 
 
-def test_triton_is_tried_again_whatever_keeps_it_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(supervisor.time, "sleep", pauses.append)
-    triton = Reluctant(LaunchError("no model"), OSError(errno.ENOMEM, "no memory"), OSError(errno.ENOSPC, "no room"))
-    supervisor.restart(triton)
-    assert triton.errors == []
-    assert pauses == [1.0, 2.0, 4.0]
+def test_triton_is_tried_again_whatever_keeps_it_from_starting(clock: Clock) -> None:
+    errors = LaunchError("no model"), OSError(errno.ENOMEM, "no memory"), OSError(errno.ENOSPC, "no room")
+    triton = Reluctant(clock, *errors)
+    gateway = Answering(clock, triton)
+    gateway.start()
+    with pytest.raises(Enough):
+        supervisor.supervise(triton, gateway)
+    assert triton.starts == [0.5, 2.5, 6.5, 14.5]  # after ever longer pauses, and then no more
+
+
+def test_a_triton_that_does_not_load_is_started_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "START_SECONDS", 50.0)
+    triton = Reluctant(clock, loads_in=1000.0)
+    gateway = Answering(clock, triton)
+    gateway.start()
+    with pytest.raises(Enough):
+        supervisor.supervise(triton, gateway)
+    assert len(triton.starts) == 3
+
+
+def test_a_gateway_that_dies_while_triton_loads_is_started_again_at_once(clock: Clock) -> None:
+    triton = Reluctant(clock, loads_in=100.0)
+    gateway = Answering(clock, triton)
+    gateway.start()
+    gateway.ends = 40.0
+    with pytest.raises(Enough):
+        supervisor.supervise(triton, gateway)
+    assert gateway.starts == [0.0, 40.0]
+    assert triton.starts == [0.5]

@@ -190,6 +190,13 @@ def test_the_answer_to_another_request_is_not_passed_on(fake):
     assert (type(error), error.code) == (BadUpstream, "triton_garbled")
 
 
+def test_texts_that_end_early_are_not_passed_on(fake, monkeypatch):
+    monkeypatch.setattr("tests.fakes.triton.serialize_byte_tensor", lambda array: np.array(b"\xff\0\0\0PNG", object))
+    fake.script("face_crops", lambda call: {"FACENET_CROPS": np.array([b"crop"], np.object_)})
+    error = failure(fake, model="face_crops", outputs=("FACENET_CROPS",))
+    assert (type(error), error.code) == (BadUpstream, "triton_garbled")
+
+
 def test_bytes_that_do_not_fill_their_shape_are_not_passed_on(fake):
     class Short(np.ndarray):
         def tobytes(self):

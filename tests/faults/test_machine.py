@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def test_a_full_disk_for_logs_costs_lines_and_no_request(repository: Path) -> No
         assert set(tally.statuses) == {200}
         assert tally.wrong == 0
         assert is_ready(server)
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=5) as metrics:
+            (lost,) = re.findall(r"^face_log_lines_lost (\S+)", metrics.read().decode(), re.MULTILINE)
+        assert float(lost) > 0
 
 
 def test_nothing_is_timed_by_the_time_of_day_which_may_jump() -> None:

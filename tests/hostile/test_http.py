@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.client.live import statuses
+from tests.client.live import LiveGateway, statuses
 from tests.fakes.triton import sleeps
 from tests.hostile.conftest import GOOD, GOOD_ANSWER, HEADER_SECONDS
 
@@ -91,12 +91,17 @@ def test_row39_chunks(gateway):
     assert gateway.post("/service", [GOOD[:1], GOOD[1:100], GOOD[100:]]).text == GOOD_ANSWER
 
 
-def test_row39_65537_chunks_of_a_byte(gateway, fake):
-    """Refused once there are too many, or after the deadline if this machine is busy; never waited out, so that a
-    caller who goes on sending may be cut off before reading why."""
+def test_row39_65537_chunks_of_a_byte(fake):
+    """Refused once there are too many, though all but the first are blanks, which JSON may end in; never waited out,
+    so that a caller who goes on sending may be cut off before reading why."""
+    good = b"%x\r\n%s\r\n" % (len(GOOD), GOOD)
     crumbs = b"1\r\n \r\n" * 65_537 + b"0\r\n\r\n"
-    assert statuses(gateway.exchange(HEAD + CHUNKED + b"\r\n" + crumbs)) in ([400], [408], [])
-    assert not fake.calls
+    with LiveGateway(fake.url, FACE_DEADLINE_SECONDS=60) as patient:  # whose deadline is not what ends it
+        received = patient.exchange(HEAD + CHUNKED + b"\r\n" + good + crumbs)
+        assert statuses(received) in ([400], [])
+        assert not received or b"body_in_crumbs" in received
+        assert not fake.calls
+        assert patient.post("/service", GOOD).text == GOOD_ANSWER
 
 
 def test_row39_chunks_over_the_limit(gateway, fake):
@@ -352,6 +357,26 @@ def test_row44_a_refused_body_closes_and_the_next_connection_serves(gateway):
     assert gateway.post("/service", GOOD).status == 200
 
 
+EIGHT_MIB = b"Content-Length: %d\r\n\r\n" % (8 * MIB) + bytes(8 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"), [(b"POST /nowhere", 404), (b"PUT /service", 405), (b"POST /service/Nobody", 404)], ids=repr
+)
+def test_row44_who_sends_much_to_a_wrong_address_reads_so(gateway, line, status):
+    with gateway.connect() as connection:
+        connection.sendall(line + b" HTTP/1.1\r\nHost: x\r\n" + EIGHT_MIB)
+        assert statuses(connection.recv(65536)) == [status]
+
+
+def test_row44_who_sends_much_without_a_key_reads_that_one_is_needed(fake, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("a-key-of-sixteen-characters\n")
+    with LiveGateway(fake.url, FACE_API_KEYS_FILE=keys) as gateway, gateway.connect() as connection:
+        connection.sendall(HEAD + EIGHT_MIB)
+        assert statuses(connection.recv(65536)) == [401]
+
+
 # Row 45
 
 
@@ -375,6 +400,10 @@ def test_row45_other_methods_are_405_with_allow(gateway, fake, method, path):
         "/service/%2e%2e/v2",
         "/service/..%2fv2",
         "/service%00",
+        "/service%0a",
+        "/service/FaceEmbedModel%0a",
+        "/udl%0a",
+        "/v1/detect%0a",
         "/service/FaceEmbedModel%00",
         "/service/facenet_embed",
         "/SERVICE",

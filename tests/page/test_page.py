@@ -91,6 +91,7 @@ def test_a_face_near_the_edge_of_a_phone_has_its_name_above_as_long_as_there_is_
 
 def test_two_photos_are_compared_with_the_threshold_of_the_person(page, photos):
     page.open()
+    assert not page.one("#key").is_displayed()
     page.choose(0, photos[0])
     page.choose(1, photos[1])
     page.wait_for_result("The distance is 1.")
@@ -115,6 +116,36 @@ def test_the_measured_threshold_is_offered(page, photos, fake):
         page.choose(1, photos[0])
         page.wait_for_result("Same person")
         assert page.one("#threshold").get_attribute("placeholder") == f"{THRESHOLDS[identity]:.3f}"
+
+
+def test_the_threshold_is_known_though_triton_was_still_starting_when_the_page_was_opened(page, photos, fake):
+    identity = next(iter(THRESHOLDS))
+    fake.embedding_ids["facenet"] = identity
+    fake.ready = False
+    with LiveGateway(fake.url, ready=False) as gateway:
+        page.url = f"http://127.0.0.1:{gateway.port}"
+        page.open()
+        page.choose(0, photos[0])
+        page.choose(1, photos[0])
+        page.wait_for_error("still starting")
+        fake.ready = True
+        page.wait_for(lambda: gateway.request("GET", "/health/ready").status == 200)
+        page.one("#error button").click()
+        page.wait_for_result("Same person")
+        assert f"below the threshold {THRESHOLDS[identity]:.3f}" in page.text("#result")
+        page.wait_for(lambda: page.one("#threshold").get_attribute("placeholder") == f"{THRESHOLDS[identity]:.3f}")
+
+
+def test_faces_are_listed_by_the_names_that_are_drawn_and_no_two_have_one(page, photos, fake):
+    fake.script("face_detect", many_faces(60))
+    page.open()
+    for place, last in ((0, "60"), (1, "BH")):
+        page.choose(place, photos[place])
+        page.wait_for_result("60 faces found")
+        drawn = page.run("return [...document.querySelectorAll('#photos svg text')].map((text) => text.dataset.name)")
+        assert [cell.text for cell in page.all("#result td:first-child")] == drawn
+        assert (len(set(drawn)), drawn[-1]) == (60, last)
+        page.all(".remove")[place].click()
 
 
 def test_every_pair_of_many_faces_is_told(page, photos, fake):
@@ -290,7 +321,10 @@ def test_a_key_is_asked_for_once(page, photos, fake, tmp_path):
     with LiveGateway(fake.url, FACE_API_KEYS_FILE=keys) as gateway:
         page.url = f"http://127.0.0.1:{gateway.port}"
         page.open()
-        assert not page.one("#key").is_displayed()
+        page.wait_for(lambda: page.one("#key").is_displayed())
+        page.one("#key").send_keys("a-wrong-key-of-many-characters", Keys.ENTER)
+        page.wait_for_error("asks for a key")
+        page.one("#key").clear()
         page.choose(0, photos[0])
         page.wait_for_error("asks for a key")
         page.one("#key").send_keys("a-key-of-sixteen-characters", Keys.ENTER)
