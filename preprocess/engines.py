@@ -21,12 +21,20 @@ Engine = Callable[[Array], Array]
 
 PRECISIONS = ("float32", "float16", "int8")
 FOR_CPUS = "model.cpu.onnx"  # the float32 network with its convolutions as CPUs compute them fastest
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container: "200000 100000" is two cores' time, "max 100000" no limit
 PORTION = 2  # faces: FaceNet takes as long for each of two as for each of 32, and 4 % longer for one
 
 
 def cores() -> int:
-    """Cores that the engines may use together: FACE_CORES, or all this process may run on."""
-    return int(os.environ.get("FACE_CORES") or len(os.sched_getaffinity(0)))
+    """Cores that the engines may use together: FACE_CORES, or all that this process may run on and has the time of."""
+    if chosen := os.environ.get("FACE_CORES"):
+        return int(chosen)
+    usable = len(os.sched_getaffinity(0))
+    try:
+        quota, period = map(int, CPU_LIMIT.read_text().split())
+        return min(usable, max(1, -(-quota // period)))
+    except (OSError, ValueError, ZeroDivisionError):  # there is no limit, or none that can be read
+        return usable
 
 
 def weights_file(precision: str) -> str:
@@ -136,7 +144,7 @@ def _give_back_memory() -> None:
 
 
 def _tensorflow(directory: Path, threads: int, gpu: int | None) -> Engine:
-    """A frozen graph with tensors input:0, embeddings:0 and perhaps phase_train:0."""
+    """A frozen graph with tensors input:0 and embeddings:0."""
     path = _prepared(directory / "model.graphdef")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
@@ -151,8 +159,7 @@ def _tensorflow(directory: Path, threads: int, gpu: int | None) -> Engine:
         config.gpu_options.visible_device_list = str(gpu)
         config.gpu_options.allow_growth = True
     session = tf.compat.v1.Session(graph=graph, config=config)
-    fixed = {"phase_train:0": False} if any(node.name == "phase_train" for node in definition.node) else {}
-    return lambda batch: session.run("embeddings:0", {"input:0": batch, **fixed})
+    return lambda batch: session.run("embeddings:0", {"input:0": batch})
 
 
 def _mxnet(directory: Path, threads: int, gpu: int | None) -> Engine:

@@ -11,12 +11,14 @@ to (x - 127.5) / 128 and what turns a picture into a network's input are part of
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from preprocess.mtcnn import MEAN, SCALE
 from preprocess.onnx_graph import Graph
 
 Weights = NDArray[np.float64]
@@ -24,7 +26,13 @@ Indices = NDArray[np.intp]
 
 BLOCK = 16  # channels of ONNX Runtime's layout; a convolution of fewer reads the plain layout and multiplies no zeros
 STEEP = 0.99  # slopes from here on are not divided by 1 - a
-MEAN, SCALE = 127.5, 0.0078125  # the networks were trained on (x - 127.5) / 128
+# How layers are computed here whatever a file says of them, and what it means where it says nothing.
+WAYS: dict[str, dict[str, Any]] = {
+    "Conv": {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "group": 1},
+    "MaxPool": {"strides": [2, 2], "pads": [0, 0, 0, 0], "dilations": [1, 1], "ceil_mode": 1},
+    "Gemm": {"transB": 1},
+}
+UNSAID = {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "group": 1, "ceil_mode": 0, "transB": 0}
 
 
 @dataclass
@@ -131,29 +139,50 @@ def _filled(array: Weights, axis: int = 0) -> Weights:
 
 def _read(model: onnx.ModelProto) -> tuple[list[Layer], Layer]:
     """The chain of layers, and all heads as one: the log-odds of a face, offsets, landmarks."""
+    try:
+        chain, heads = _layers(model)
+    except KeyError:
+        raise ValueError("this is no MTCNN network: its layers follow each other in another order") from None
+    names = ["prob", "reg", "landmarks"][: len(heads)]
+    if sorted(names) != sorted(heads) or not chain:
+        raise ValueError("this is no MTCNN network: its outputs are not prob, reg and perhaps landmarks")
+    joined = (np.concatenate([getattr(heads[name], part) for name in names]) for part in ("weight", "bias"))
+    return chain, Layer(*joined)
+
+
+def _layers(model: onnx.ModelProto) -> tuple[list[Layer], dict[str, Layer]]:
+    """The layers in their order, and the heads by their outputs' names."""
     constants = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in model.graph.initializer}
     chain: list[Layer] = []
     heads: dict[str, Layer] = {}
     made: dict[str, Layer] = {}  # by the tensor a layer gives
     for node in model.graph.node:
         source, target = node.input[0], node.output[0]
+        said = _said(node)
         if node.op_type in ("Conv", "Gemm"):
+            if len(node.input) < 3:
+                raise ValueError(f"an MTCNN network has no {node.op_type} without a bias")
             heads[target] = made[target] = Layer(constants[node.input[1]], constants[node.input[2]])
         elif node.op_type == "PRelu":
             layer = made[target] = heads.pop(source)
             layer.slope = constants[node.input[1]].reshape(-1)
             chain.append(layer)
         elif node.op_type == "MaxPool":
-            made[source].pool = next(item.ints[0] for item in node.attribute if item.name == "kernel_shape")
+            made[source].pool = said["kernel_shape"][0]
         elif node.op_type == "Softmax":
             heads["prob"] = _log_odds(heads.pop(source))
         elif node.op_type not in ("Flatten", "Gather"):
             raise ValueError(f"an MTCNN network has no {node.op_type}")
-    names = ["prob", "reg", "landmarks"][: len(heads)]
-    if sorted(names) != sorted(heads) or not chain:
-        raise ValueError("this is no MTCNN network: its outputs are not prob, reg and perhaps landmarks")
-    joined = (np.concatenate([getattr(heads[name], part) for name in names]) for part in ("weight", "bias"))
-    return chain, Layer(*joined)
+    return chain, heads
+
+
+def _said(node: onnx.NodeProto) -> dict[str, Any]:
+    """A layer's attributes; raises ValueError for a layer that is computed in another way than here."""
+    said = {**UNSAID, **{item.name: helper.get_attribute_value(item) for item in node.attribute}}
+    for name, value in WAYS.get(node.op_type, {}).items():
+        if said[name] != value:
+            raise ValueError(f"an MTCNN network has no {node.op_type} with {name} of {said[name]}, but of {value}")
+    return said
 
 
 def _log_odds(two: Layer) -> Layer:

@@ -25,7 +25,6 @@ CROP_THRESHOLDS = (0.0, 0.2)  # of rnet and onet: UAI insightface_infer.py
 FULL = mtcnn.Options(threshold_onet=0.8)
 MAX_MOVE = 0.35  # of the patch: a landmark that would move further stays
 LARGE = 2000  # pixels, of a cut's side
-MEAN, SCALE = 127.5, 0.0078125  # the landmark network sees (x - 127.5) / 128
 
 LandmarkNetwork = Callable[[Array], Array]
 """float32[n, 15, 24, 24] (five patches, RGB, scaled) -> float32[n, 5, 2]: where in its patch a point lies, 0..1."""
@@ -134,7 +133,7 @@ def _move(image: Image, found: box.Boxes, landmarks: Points, lnet: LandmarkNetwo
     side += side % 2
     corners = np.round(landmarks - 0.5 * side)
     cut = np.stack([_patch(image, np.concatenate([at, at + side - 1]), 24, np.float32) for at in corners])
-    seen = np.ascontiguousarray((cut.transpose(0, 3, 1, 2) - MEAN) * SCALE, np.float32)
+    seen = np.ascontiguousarray((cut.transpose(0, 3, 1, 2) - mtcnn.MEAN) * mtcnn.SCALE, np.float32)
     moved = lnet(seen.reshape(1, 15, 24, 24))[0]
     moved[(np.abs(moved - 0.5) > MAX_MOVE).any(axis=1)] = 0.5
     return np.asarray(np.trunc(corners + moved * side), np.float64)

@@ -23,6 +23,7 @@ Array = NDArray[np.float32]
 PatchNetwork = Callable[[Patches], Array]
 Cutter = Callable[[box.Boxes], Patches]
 
+MEAN, SCALE = 127.5, 0.0078125  # the networks were trained on (x - 127.5) / 128
 MAX_CANDIDATES = 20_000  # of a level, and of all levels together: bounds time and memory on hostile pictures
 
 

@@ -55,7 +55,9 @@ class Config:
         return cls(
             directory=Path(args["model_repository"]) / args["model_version"],
             parameters={key: value["string_value"] for key, value in model["parameters"].items()},
-            threads=max(1, cores() // instances),  # instances x threads never exceed the cores
+            # Instances x threads never exceed the cores, but for face_detect: each of its two takes them all
+            # (docs/performance.md), as a photo may come alone.
+            threads=max(1, cores() // instances),
             gpu=int(args["model_instance_device_id"]) if on_gpu else None,
         )
 

@@ -34,21 +34,27 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", nargs="?", default="all", choices=("all", "facenet", "arcface", "mtcnn"))
-    parser.add_argument("--repository", type=Path, default=HOME, metavar="DIR", help="model repository to complete")
-    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="your own checkpoint, or 'default'")
+    parser.add_argument("--repository", type=_path, default=HOME, metavar="DIR", help="model repository to complete")
+    parser.add_argument("--from", dest="source", type=_path, metavar="PATH", help="your own checkpoint, or 'default'")
     parser.add_argument("--epoch", type=int, metavar="N", help="of an MXNet checkpoint (default 0)")
-    parser.add_argument("--conf", type=Path, metavar="FILE", help="take the checkpoint that this .conf names")
-    parser.add_argument("--mtcnn", type=Path, metavar="DIR", help="InsightFace's mtcnn-model folder, or 'default'")
+    parser.add_argument("--conf", type=_path, metavar="FILE", help="take the checkpoint that this .conf names")
+    parser.add_argument("--mtcnn", type=_path, metavar="DIR", help="InsightFace's mtcnn-model folder, or 'default'")
     parser.add_argument("--facenet-engine", choices=("onnxruntime", "tensorflow"))
     parser.add_argument("--arcface-engine", choices=("onnxruntime", "mxnet"))
     parser.add_argument("--normalisation", choices=("prewhiten", "fixed"), help="of the pictures FaceNet is given")
     parser.add_argument(
         "--precision", choices=PRECISIONS, help="of the embedding networks: float16 for GPUs, int8 for CPUs"
     )
-    parser.add_argument("--calibrate-with", type=Path, metavar="FOLDER", help="photos of faces, for int8")
+    parser.add_argument("--calibrate-with", type=_path, metavar="FOLDER", help="photos of faces, for int8")
     options = parser.parse_args(argv)
     _refuse_contradictions(parser, options)
     return options
+
+
+def _path(text: str) -> Path:
+    if not text:  # which Path takes for the folder one is in
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def _refuse_contradictions(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -59,6 +65,9 @@ def _refuse_contradictions(parser: argparse.ArgumentParser, options: argparse.Na
     own_arcface = options.network == "arcface" and options.source not in (None, Path("default"))
     if options.epoch is not None and not own_arcface:
         parser.error("--epoch goes with the prefix of an MXNet checkpoint: prepare-models arcface --from PREFIX")
+    named = forms.PARAMS.fullmatch(options.source.name) if own_arcface else None
+    if named and options.epoch not in (None, int(named[2])):
+        parser.error(f"{named[0]} and --epoch {options.epoch} name two checkpoints; give one of them")
     if options.precision and options.network == "mtcnn":
         parser.error("--precision is for the embedding networks; the detector computes in float32")
     if (options.precision == "int8") != bool(options.calibrate_with):
@@ -75,6 +84,8 @@ def wanted(options: argparse.Namespace) -> dict[str, Wanted]:
     network, path, epoch = options.network, options.source, options.epoch or 0
     if options.conf:
         network, path, epoch = forms.conf(options.conf)
+        if options.network not in ("all", network):
+            raise PreparationError(f"{options.conf}: names a checkpoint of {network}, not of {options.network}")
     sources: dict[str, Source] = {}
     if path == Path("default"):
         sources[network] = DEFAULTS[network]()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from preprocess.align import SIZE
 from preprocess.engines import Array
 from preprocess.prepare import mxnet_network, mxnet_onnx, native, onnx_file, tflite
 from preprocess.prepare.errors import PreparationError
@@ -16,8 +17,6 @@ from preprocess.prepare.mxnet_network import Network
 
 TOLERANCE = 1e-5
 TFLITE_TOLERANCE = 1e-4
-SIZE = 112
-"""Side of the aligned face: the template that faces are aligned to is made for it."""
 OUTPUT = "fc1"
 INSIGHTFACE_SCALE = (127.5, 127.5)
 """What InsightFace subtracts from a picture, and divides it by, where the network does not do it itself."""

@@ -29,7 +29,8 @@ def photos(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if len(found) < LEAST:
         raise PreparationError(f"{folder}: holds {len(found)} photos; {LEAST} with a face are needed to calibrate with")
-    return found[:: -(-len(found) // MOST)]
+    count = min(len(found), MOST)
+    return [found[place * len(found) // count] for place in range(count)]
 
 
 def faces(network: str, folder: Path, detector: Path, form: facenet.Form) -> tuple[Array, Array]:

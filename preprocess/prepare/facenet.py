@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from preprocess.engines import Array
+from preprocess.facenet import SIZE  # where the file does not say: what the published networks take
 from preprocess.prepare import folding, native, onnx_file, tensorflow_forms
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.forms import Checkpoint
 from preprocess.prepare.graphdef import Graph, Tensor
 
 TOLERANCE = 1e-5
-SIZE = 160
-"""Side of the pictures where the file does not say: what the published networks take."""
 SIZES = range(64, 513)
+"""Sides of the pictures that are served."""
 
 
 def pictures(count: int, size: int) -> Array:
@@ -141,6 +141,8 @@ def from_onnx(checkpoint: Checkpoint, target: Path) -> tuple[int, int, float]:
     model = onnx_file.read(source)
     _, channels_first, side = onnx_file.picture_input(model)
     size = side or SIZE
+    if size not in SIZES:
+        raise PreparationError(f"the network takes pictures of {size}x{size}; sides of 64 to 512 are served")
     output = onnx_file.embedding_output(model, "embeddings")
     faces = pictures(3, size)
     axes = (0, 3, 1, 2) if channels_first else (0, 1, 2, 3)

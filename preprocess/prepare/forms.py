@@ -8,6 +8,8 @@ from pathlib import Path
 
 from preprocess.prepare.errors import PreparationError
 
+PARAMS = re.compile(r"(.+)-(\d{4})\.params")
+"""The name of an MXNet checkpoint's weights: its prefix and its epoch."""
 ACCEPTED = "a frozen .pb, a folder with .meta, .index and .data files, a SavedModel folder, .keras, .h5 or .onnx"
 
 
@@ -35,9 +37,11 @@ def facenet(path: Path) -> Checkpoint:
 
 def arcface(path: Path, epoch: int) -> Checkpoint:
     """Recognises an ArcFace checkpoint: an ONNX file, the prefix of an MXNet checkpoint, or its `.params` file."""
+    if not path.name:
+        raise PreparationError(f"{path}: this is not an .onnx or .params file, or the prefix of an MXNet checkpoint")
     if path.suffix == ".onnx":
         return Checkpoint("onnx", _existing(path))
-    if params := re.fullmatch(r"(.+)-(\d{4})\.params", path.name):
+    if params := PARAMS.fullmatch(path.name):
         return Checkpoint("mxnet", mxnet(path.with_name(params[1]), int(params[2])))
     return Checkpoint("mxnet", mxnet(path, epoch))
 
@@ -72,7 +76,7 @@ def conf(path: Path) -> tuple[str, Path, int]:
         raise PreparationError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise PreparationError(f"{path}: this is not JSON in UTF-8") from None
-    except (KeyError, TypeError, StopIteration):
+    except (KeyError, TypeError, StopIteration, OverflowError):
         raise PreparationError(
             f"{path}: needs http_server.mxnet with model_dir, model_name and num_epoch, "
             "or http_server.tensorflow with model_dir"

@@ -57,7 +57,7 @@ def read(path: Path) -> tuple[Graph, str, Tensor]:
 def description(path: Path) -> Any:
     """Gives the model's description, without loading the model."""
     try:
-        if zipfile.is_zipfile(path):
+        if path.suffix == ".keras":  # as Keras decides it: a file may be both
             with zipfile.ZipFile(path) as archive:
                 if archive.getinfo("config.json").file_size > _MAX_DESCRIPTION:
                     raise PreparationError("the Keras file's description is too large")
@@ -77,6 +77,9 @@ def check_description(config: Any) -> None:
     """Raises PreparationError if the description names anything that is not a plain part of Keras."""
     for entry in _objects(config):
         module, name = entry.get("module"), entry.get("class_name")
+        looked_up = entry.get("config") if name == "function" else name
+        if isinstance(looked_up, str) and "." in looked_up:  # Keras would look further than in the module
+            raise PreparationError(f"the Keras file names {module}.{looked_up}, which is no plain part of Keras")
         if name in _CODE:
             raise PreparationError(f"the Keras file holds code (a layer of the kind {name}), which is not run")
         if isinstance(module, str) and module not in _MODULES:

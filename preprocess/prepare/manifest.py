@@ -71,11 +71,9 @@ class Entry:
         return dataclasses.replace(self, precision="float32", files=files, mean_cosine=1.0, worst_cosine=1.0)
 
     def intact(self, repository: Path) -> bool:
-        """Tells whether every file that a preparation writes today is there, unchanged."""
-        return self.form == FORM and self.unchanged(repository)
-
-    def unchanged(self, repository: Path) -> bool:
-        """Tells whether every file it wrote is there as it wrote it."""
+        """Tells whether every file it wrote is there as it wrote it, and of a form that can be brought up to date."""
+        if self.form not in (FORM, FORM - 1):
+            return False
         paths = {repository / name: digest for name, digest in self.files.items()}
         return all(path.is_file() and storage.sha256(path) == digest for path, digest in paths.items())
 

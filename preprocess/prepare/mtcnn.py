@@ -19,7 +19,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from preprocess import patches
 from preprocess.engines import Array
+from preprocess.mtcnn import MEAN, SCALE, probability
 from preprocess.prepare import mxnet_network, mxnet_onnx, native
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.mxnet_network import Builder, Network
@@ -29,7 +31,7 @@ MXNET_NAMES = {"pnet": "det1", "rnet": "det2", "onet": "det3", "lnet": "det4"}
 """InsightFace's names in its mtcnn-model folder; each is `<name>-symbol.json` and `<name>-0001.params`."""
 
 TOLERANCE = 1e-5
-"""Largest difference allowed from the network that the weights came from."""
+"""Largest difference allowed from the network that the weights came from, and of the form that is served from that."""
 
 _SIZES: dict[str, tuple[int | str, int | str]] = {
     "pnet": ("h", "w"),
@@ -185,6 +187,7 @@ def write_keras(folder: Path) -> dict[str, float]:
         if name == "onet":  # the file gives regression, landmarks, probabilities
             reference = [reference[1], reference[0], reference[2]]
         differences[name] = _compared(name, folder, pictures, reference)
+    _check_served(folder)
     return differences
 
 
@@ -197,16 +200,18 @@ def write_mxnet(files: dict[str, tuple[Path, Path]], folder: Path) -> dict[str, 
     for name, (symbol, params) in files.items():
         (folder / f"{name}.onnx").write_bytes(from_mxnet(name, symbol, params).SerializeToString())
         pictures = _pictures(name)
-        patches = pictures.reshape(len(pictures), -1, 3, *pictures.shape[2:])
-        reference = native.mxnet(symbol, params, patches[:, :, ::-1].reshape(pictures.shape))
+        rgb = pictures.reshape(len(pictures), -1, 3, *pictures.shape[2:])
+        reference = native.mxnet(symbol, params, rgb[:, :, ::-1].reshape(pictures.shape))
         differences[name] = _compared(name, folder, pictures, reference)
+    _check_served(folder)
     return differences
 
 
 def _pictures(name: str) -> Array:
+    """Noise of whole pixels, scaled as the canonical form takes it."""
     height, width = (37, 52) if name == "pnet" else _SIZES[name]
     shape = (4, 15 if name == "lnet" else 3, int(height), int(width))
-    return np.random.default_rng(5).uniform(-1, 1, shape).astype(np.float32)
+    return ((np.random.default_rng(5).integers(0, 256, shape) - MEAN) * SCALE).astype(np.float32)
 
 
 def _upright(output: Array) -> Array:
@@ -223,3 +228,25 @@ def _compared(name: str, folder: Path, pictures: Array, reference: list[Array]) 
     if not largest <= TOLERANCE:
         raise PreparationError(f"{name} in ONNX differs from the original by {largest:.1e}")
     return largest
+
+
+def _check_served(folder: Path) -> None:
+    """Raises PreparationError if the detector, as a server writes it anew when it loads, is not that in `folder`."""
+    from preprocess import networks  # and ONNX Runtime with it
+
+    try:
+        served = networks.load(folder, 1)
+    except ValueError as error:
+        raise PreparationError(f"this detector cannot be served: {error}") from None
+    for name, later in {"pnet": None, "rnet": served.rnet, "onet": served.onet}.items():
+        pictures = _pictures(name)
+        pixels = (pictures / SCALE + MEAN).transpose(0, 2, 3, 1)
+        if later:
+            numbers = later(patches.whole(pixels))
+        else:
+            numbers = np.stack([served.pnet(picture) for picture in pixels.astype(np.uint8)])
+        found = np.concatenate([probability(numbers[:, :1]), numbers[:, 1:]], axis=1)
+        outputs = reversed(native.onnxruntime(folder / f"{name}.onnx", pictures))  # as served: prob, reg, landmarks
+        expected = np.concatenate([rows.reshape(len(rows), -1, *rows.shape[2:]) for rows in outputs], axis=1)
+        if found.shape != expected.shape or not np.abs(found - expected).max() <= TOLERANCE:
+            raise PreparationError(f"{name} computes something else in the form that is served; it is no MTCNN network")

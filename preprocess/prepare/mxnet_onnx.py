@@ -7,12 +7,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from preprocess.engines import Array
+from preprocess.onnx_graph import IR_VERSION, OPSET
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.mxnet_operators import EMITTERS, Graph, slice_channel
 from preprocess.prepare.mxnet_symbol import Symbol
-
-OPSET = 13
-IR_VERSION = 8
 
 
 def convert(symbol: Symbol, weights: Mapping[str, Array], inputs: Mapping[str, Sequence[int | str]]) -> onnx.ModelProto:

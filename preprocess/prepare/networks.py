@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess import align
 from preprocess.engines import FOR_CPUS, Array
 from preprocess.prepare import arcface, facenet, forms, mtcnn, packages, storage, winograd
 from preprocess.prepare.child import in_child
@@ -77,7 +78,8 @@ def own_facenet(path: Path) -> Source:
         step(LAST_STEP, 2, 2)
         return _embedder("facenet", work, [], ["onnxruntime"], size, width, difference)
 
-    return Source(path.name, _hashes(checkpoint.files), make)
+    name = path.name if path.is_file() else path.resolve().name  # a folder may be given as `.`
+    return Source(name, _hashes(checkpoint.files), make)
 
 
 def _facenet(checkpoint: Checkpoint, work: Path, step: Step, first: int) -> Prepared:
@@ -114,7 +116,7 @@ def own_arcface(path: Path, epoch: int) -> Source:
             step("reading and comparing", 1, 2)
             width, difference = in_child(arcface.from_onnx, checkpoint, work)
             step(LAST_STEP, 2, 2)
-            return _embedder("arcface", work, [], ["onnxruntime"], arcface.SIZE, width, difference)
+            return _embedder("arcface", work, [], ["onnxruntime"], align.SIZE, width, difference)
         step("reading the checkpoint", 1, 4)
         in_child(arcface.from_mxnet, checkpoint, work)
         return _arcface(work, step, 2, None)
@@ -129,7 +131,7 @@ def _arcface(work: Path, step: Step, first: int, original: Array | None) -> Prep
     width, difference = in_child(arcface.compare, work, original)
     step(LAST_STEP, first + 2, first + 2)
     natives = ["model-symbol.json", "model-0000.params"]
-    return _embedder("arcface", work, natives, ["onnxruntime", "mxnet"], arcface.SIZE, width, difference)
+    return _embedder("arcface", work, natives, ["onnxruntime", "mxnet"], align.SIZE, width, difference)
 
 
 def _embedder(

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from preprocess.engines import Array
+from preprocess.onnx_graph import IR_VERSION
 from preprocess.prepare import mxnet_onnx, native
 from preprocess.prepare.errors import PreparationError
 
@@ -102,7 +103,7 @@ def wrapped(
     entry, _, _ = picture_input(model)
     network = compose.add_prefix(model, PREFIX)
     graph = network.graph
-    network.ir_version = max(network.ir_version, mxnet_onnx.IR_VERSION)  # older ones list weights as inputs
+    network.ir_version = max(network.ir_version, IR_VERSION)  # older ones list weights as inputs
     _free_batch(graph)
     before, data = [], names[0]
     if scale:

@@ -39,10 +39,10 @@ BOUNDS = {"float16": Drift(0.9999, 0.999), "int8": Drift(0.98, 0.95)}
 """The least that is accepted."""
 
 
-def check(name: str, entry: Entry, asked: str | None, before: Entry | None) -> None:
+def check(name: str, entry: Entry, asked: str | None, before: Entry) -> None:
     """Raises PreparationError where the engine or the pictures do not go with the precision that is asked for or kept.
 
-    entry: the network as it will be, `asked` apart; before: as it is, if it is there.
+    entry: the network as it will be, `asked` apart; before: as it is, here or where it is taken from.
     """
     precision = asked or entry.precision
     if precision != "float32" and entry.engine != "onnxruntime":
@@ -50,7 +50,7 @@ def check(name: str, entry: Entry, asked: str | None, before: Entry | None) -> N
             f"{name} in {precision} runs with onnxruntime only, and {entry.engine} in float32 only; "
             f"choose --{name}-engine onnxruntime or --precision float32"
         )
-    if entry.precision == "int8" and before and before.preprocessing != entry.preprocessing:
+    if entry.precision == "int8" and before.preprocessing != entry.preprocessing:
         raise PreparationError(
             f"{name} was calibrated with {before.preprocessing} pictures; add --precision int8 --calibrate-with FOLDER "
             "to calibrate it again, or --precision float32"

@@ -65,11 +65,11 @@ def _prepare_network(repository: Path, entries: dict[str, Entry], name: str, wis
     """Completes one network, which `entries` then holds; gives what was done in words. `work` is an empty folder."""
     old = entries.get(name)
     kept = old.in_float32() if old and wish.precision else old
-    entry, staged, line = _complete(repository, name, kept, wish, work)
+    given, staged, line = _complete(repository, name, kept, wish, work)
     entry = dataclasses.replace(
-        entry, engine=wish.engine or entry.engine, preprocessing=wish.preprocessing or entry.preprocessing
+        given, engine=wish.engine or given.engine, preprocessing=wish.preprocessing or given.preprocessing
     )
-    precision.check(name, entry, wish.precision, kept)
+    precision.check(name, entry, wish.precision, given)
     # Of a network that stays, the form that is served stays too until the new one is made.
     served = old if old and _converts(wish) and entry == kept else entry
     _record(repository, entries, name, served, staged)
@@ -77,9 +77,9 @@ def _prepare_network(repository: Path, entries: dict[str, Entry], name: str, wis
         entry, staged, done = precision.make(repository, name, entry, wish.precision, wish.photos, work)
         _record(repository, entries, name, entry, staged)
         return f"{line}, {done}"
-    if entry.precision != "float32" or (old and old.precision != "float32"):
+    if old and old.precision != entry.precision:
         return f"{line}, now in {entry.precision}"
-    return line
+    return line if entry.precision == "float32" else f"{line}, in {entry.precision}"
 
 
 def _identity(name: str, entry: Entry) -> str:
@@ -107,25 +107,43 @@ def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted, wo
     """Gives the network's entry, those of its files that are yet to be placed, and what was done in words."""
     source = wish.source
     if entry and (source is None or source.hashes == entry.sources):
-        if entry.form in (manifest.FORM, manifest.FORM - 1) and entry.unchanged(repository):
+        if entry.intact(repository):
             entry, staged = _brought_up_to_date(repository, name, entry, work)
             _check_engine(name, entry.source, entry.engines, wish)
             return entry, staged, f"already prepared from {entry.source}"
         if source is None:
             _require_default(repository, name, entry)
-    if source is None and repository != HOME:
-        home = manifest.read(HOME).get(name)
-        home = home.in_float32() if home and wish.precision else home
-        if home and home.intact(HOME):
+    if source is None and repository != HOME and (home := _at_home(name, entry, wish)):
+        if home.intact(HOME):
             _check_engine(name, home.source, home.engines, wish)
-            return home, {file: HOME / file for file in home.files}, f"taken from {HOME.name} ({home.source})"
+            taken = {file: HOME / file for file in home.files}
+            home, made = _brought_up_to_date(HOME, name, home, work)
+            return home, {**taken, **made}, f"taken from {HOME.name} ({home.source})"
+        _require_default(HOME, name, home)
+        entry = home
     source = source or DEFAULTS[name]()
     with Progress(name) as progress:
         prepared = source.make(work, progress)
     _check_engine(name, source.description, prepared.engines, wish)
-    entry = _entry(source, prepared)
+    entry = _with_settings_of(entry, _entry(source, prepared))
     line = f"prepared from {entry.source} (no step differs by more than {entry.largest_difference:.1e})"
     return entry, prepared.staged, line
+
+
+def _at_home(name: str, entry: Entry | None, wish: Wanted) -> Entry | None:
+    """HOME's network for another repository; only the same one may mend the `entry` there, and with its settings."""
+    home = manifest.read(HOME).get(name)
+    if home is None or (entry and entry.sources != home.sources):
+        return None
+    return _with_settings_of(entry, home.in_float32() if entry or wish.precision else home)
+
+
+def _with_settings_of(old: Entry | None, new: Entry) -> Entry:
+    """The same network again keeps the pictures it is given and its engine: other pictures are other embeddings."""
+    if old is None or old.sources != new.sources:
+        return new
+    engine = old.engine if old.engine in new.engines else new.engine
+    return dataclasses.replace(new, engine=engine, preprocessing=old.preprocessing)
 
 
 def _brought_up_to_date(repository: Path, name: str, entry: Entry, work: Path) -> tuple[Entry, Staged]:
@@ -147,9 +165,9 @@ def _brought_up_to_date(repository: Path, name: str, entry: Entry, work: Path) -
 
 
 def _require_default(repository: Path, name: str, entry: Entry) -> None:
-    """Raises PreparationError for a damaged network that only its owner can prepare again."""
+    """Raises PreparationError for a network, damaged or of an older form, that only its owner can prepare again."""
     where = "" if repository == HOME else f" --repository {repository}"
-    damaged = "and its files are not what was prepared"
+    damaged = f"and its files in {repository} are not what is prepared today"
     if entry.precision != "float32":
         photos = " --calibrate-with FOLDER" if entry.precision == "int8" else ""
         raise PreparationError(

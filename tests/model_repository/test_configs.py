@@ -29,6 +29,19 @@ CONTRACT = {
         {"DISTANCE": ("TYPE_FP32", [1]), "EMBEDDING": ("TYPE_FP32", [2, 512])},
     ),
     "face_detect": (0, {"IMAGE": IMAGE}, {"BOXES": BOXES, "LANDMARKS": LANDMARKS}),
+    "face_crops": (
+        0,
+        {"IMAGE": IMAGE},
+        {
+            "BOXES": BOXES,
+            "LANDMARKS": LANDMARKS,
+            "FACE_COUNT": ("TYPE_INT32", [1]),
+            "FACENET_FACES": ("TYPE_FP32", [-1, 160, 160, 3]),
+            "ARCFACE_FACES": ("TYPE_FP32", [-1, 3, 112, 112]),
+            "FACENET_CROPS": ("TYPE_STRING", [-1]),
+            "ARCFACE_CROPS": ("TYPE_STRING", [-1]),
+        },
+    ),
     "facenet_photo": (
         0,
         {"IMAGE": IMAGE},
@@ -67,6 +80,10 @@ def config(model: str) -> model_config_pb2.ModelConfig:
 def tensors(listed: object) -> dict[str, tuple[str, list[int]]]:
     types = model_config_pb2.DataType
     return {tensor.name: (types.Name(tensor.data_type), list(tensor.dims)) for tensor in listed}  # type: ignore[attr-defined]
+
+
+def test_the_contract_knows_every_model() -> None:
+    assert set(CONTRACT) == set(MODELS)
 
 
 @pytest.mark.parametrize("model", CONTRACT)

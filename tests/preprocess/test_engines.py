@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,32 @@ def test_the_cores_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engines.cores() == 7
     monkeypatch.delenv("FACE_CORES")
     assert engines.cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [
+        ("200000 100000\n", 2),
+        ("250000 100000\n", 3),
+        ("1000 100000\n", 1),
+        ("12800000 100000\n", 32),
+        ("max 100000\n", 32),
+        ("200000 0\n", 32),
+        ("odd\n", 32),
+        (None, 32),
+    ],
+)
+def test_a_container_has_the_cores_that_its_limit_gives_it_the_time_of(
+    limit: str | None, cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if limit:
+        (tmp_path / "cpu.max").write_text(limit)
+    monkeypatch.setattr(engines, "CPU_LIMIT", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(32)))
+    monkeypatch.delenv("FACE_CORES", raising=False)
+    assert engines.cores() == cores
+    monkeypatch.setenv("FACE_CORES", "7")
+    assert engines.cores() == 7
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of MXNet 1.9.1 and TensorFlow

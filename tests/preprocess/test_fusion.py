@@ -131,3 +131,48 @@ def test_a_network_without_offsets_is_refused() -> None:
         node.output[:] = ["other" if output == "reg" else output for output in node.output]
     with pytest.raises(ValueError, match="outputs"):
         fusion.over_patches(model, 24)
+
+
+def test_a_layer_without_a_bias_is_refused() -> None:
+    model = network("pnet", (0, 1))
+    del model.graph.node[0].input[2]
+    with pytest.raises(ValueError, match="no Conv without a bias"):
+        fusion.over_pixels(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("Conv", "strides", [2, 2]),
+        ("Conv", "pads", [1, 1, 1, 1]),
+        ("Conv", "dilations", [2, 2]),
+        ("Conv", "group", 2),
+        ("MaxPool", "strides", [1, 1]),
+        ("MaxPool", "pads", [0, 0, 1, 1]),
+        ("MaxPool", "ceil_mode", 0),
+        ("Gemm", "transB", 0),
+    ],
+)
+def test_a_layer_that_is_computed_in_another_way_is_refused(kind: str, name: str, value: object) -> None:
+    model = network("onet", (0, 1))
+    node = next(node for node in model.graph.node if node.op_type == kind)
+    kept = [item for item in node.attribute if item.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute(name, value)])
+    with pytest.raises(ValueError, match=f"no {kind} with {name} of "):
+        fusion.over_patches(model, 48)
+
+
+def test_a_pooling_whose_stride_is_left_out_is_refused() -> None:
+    model = network("pnet", (0, 1))
+    (node,) = (node for node in model.graph.node if node.op_type == "MaxPool")
+    del node.attribute[1:]
+    with pytest.raises(ValueError, match=r"no MaxPool with strides of \[1, 1\], but of \[2, 2\]"):
+        fusion.over_pixels(model)
+
+
+def test_layers_in_another_order_are_refused() -> None:
+    model = network("pnet", (0, 1))
+    model.graph.node.insert(0, helper.make_node("MaxPool", ["input"], ["pooled"], strides=[2, 2], ceil_mode=1))
+    with pytest.raises(ValueError, match="follow each other in another order"):
+        fusion.over_pixels(model)

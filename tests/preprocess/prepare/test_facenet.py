@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from preprocess.prepare import facenet, forms
@@ -62,3 +63,16 @@ def test_an_onnx_file_gives_its_own_embeddings(form: str, facenets: Native, tmp_
     assert difference <= 1e-5
     embeddings = made.served("onnxruntime", tmp_path, made.faces())
     assert np.abs(embeddings - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize("side", [63, 513])
+def test_an_onnx_file_of_pictures_too_small_or_too_large_is_refused(
+    side: int, facenets: Native, tmp_path: Path
+) -> None:
+    model = onnx.load(facenets["channels-last"][0])
+    for dimension in model.graph.input[0].type.tensor_type.shape.dim[1:3]:
+        dimension.dim_value = side
+    onnx.save(model, tmp_path / "source.onnx")
+    with pytest.raises(PreparationError, match=f"takes pictures of {side}x{side}; sides of 64 to 512 are served"):
+        in_child(facenet.from_onnx, forms.facenet(tmp_path / "source.onnx"), tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()

