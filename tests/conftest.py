@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pytest
@@ -69,10 +70,10 @@ def server(repository: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def serving(
-    repository: Path, within: Sequence[str] = (), folder: Path = PROJECT, **environment: str
+    repository: Path, within: Sequence[str] = (), folder: Path = PROJECT, log: TextIO | None = None, **environment: str
 ) -> Iterator[Server]:
     """Run the whole system on free ports until the block ends; it must then stop by itself and say 0."""
-    server = launch(repository, within, folder, **environment)
+    server = launch(repository, within, folder, log, **environment)
     try:
         yield server
     finally:
@@ -81,22 +82,26 @@ def serving(
     assert server.process.returncode == 0
 
 
-def launch(repository: Path, within: Sequence[str] = (), folder: Path = PROJECT, **environment: str) -> Server:
+def launch(
+    repository: Path, within: Sequence[str] = (), folder: Path = PROJECT, log: TextIO | None = None, **environment: str
+) -> Server:
     """Start the whole system on free ports; the caller ends its process.
 
     within: a command line that becomes the one it is given, in other surroundings
     folder: the working directory
+    log: takes its standard error in place of ours
     """
     gateway, http, grpc, metrics = free_ports(4)
     command = [sys.executable, "-m", "client", "serve", f"--repository={repository}", f"--port={gateway}"]
     command += [f"--triton-http-port={http}", f"--triton-grpc-port={grpc}", f"--triton-metrics-port={metrics}"]
+    surroundings = {**os.environ, **environment}
     process = subprocess.Popen(
-        [*within, *command], cwd=folder, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+        [*within, *command], cwd=folder, env=surroundings, stdout=subprocess.PIPE, stderr=log, text=True
     )
     assert process.stdout is not None
     if not any(line.startswith("Ready") for line in process.stdout):
         process.communicate()
-        pytest.fail("the server did not start; its log is above")
+        pytest.fail(f"the server did not start; its log is {log.name if log else 'above'}")
     addresses = [f"127.0.0.1:{port}" for port in (grpc, http, metrics)]
     return Server(f"http://127.0.0.1:{gateway}", *addresses, process)
 

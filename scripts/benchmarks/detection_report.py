@@ -14,7 +14,8 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
-from tables import table
+
+from scripts.benchmarks.tables import table
 
 Row = dict[str, Any]
 

@@ -1,12 +1,11 @@
 """One engine in a process of its own: seconds a batch, as JSON on standard output, once for each line read.
 
-A line holds a batch size and a number of seconds to run for. Memory is this process's, after the runs so far.
+A line holds a batch size and a number of seconds to run for.
 
 Arguments: model, engine, precision, repository and, to compute on one, the number of a GPU.
 """
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -28,18 +27,13 @@ def main() -> None:
         batch, seconds = (float(word) for word in line.split())
         faces = np.random.default_rng(0).normal(size=(int(batch), *SHAPES[model])).astype(np.float32)
         network(faces)
-        times = []
+        times: list[float] = []
         end = time.perf_counter() + seconds
         while time.perf_counter() < end or len(times) < 3:
             begun = time.perf_counter()
             network(faces)
             times.append(time.perf_counter() - begun)
-        print(json.dumps({"times": times, "megabytes": resident()}), flush=True)
-
-
-def resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        print(json.dumps({"times": times}), flush=True)
 
 
 if __name__ == "__main__":

@@ -88,5 +88,5 @@ def over_grpc(address: str, model: str, picture: bytes, callers: int, seconds: f
         if not figures.is_file():
             sys.exit(f"bench: perf_analyzer failed:\n{done.stdout}{done.stderr}")
         row = next(csv.DictReader(figures.read_text().splitlines()))
-    times = (float(row[f"{name} latency"]) / 1e3 for name in ("p50", "p99"))
-    return Load(float(row["Inferences/Second"]), *times, errors=0)
+    p50, p99 = (float(row[f"{name} latency"]) / 1e3 for name in ("p50", "p99"))
+    return Load(float(row["Inferences/Second"]), p50, p99, errors=0)

@@ -8,7 +8,6 @@ Then face_detect on Triton is measured beside the same work in this process, dec
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -21,18 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import photos
-from detection_report import report
-from load import over_grpc
 from PIL import Image
-from serving import free_ports
 
 from client.embedded import EmbeddedTriton, Ports
 from preprocess import image, mtcnn, networks
 from preprocess.engines import cores
+from scripts.benchmarks import photos
+from scripts.benchmarks.detection_report import report
+from scripts.benchmarks.load import over_grpc
+from scripts.benchmarks.serving import LOG, answer_of, processor
+from tests.conftest import PROJECT, free_ports
 
-HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parents[1]
 PACKAGES = PROJECT / ".cache" / "detectors"
 DETECTORS = ("ours", "reference", "mtcnn_package", "facenet_pytorch")
 CALLERS = (1, 4, 8)
@@ -42,34 +40,27 @@ class Detector:
     """A detector in a process of its own; see detectors/run.py."""
 
     def __init__(self, name: str, weights: Path) -> None:
-        self.name = name
         path = os.pathsep.join([str(PROJECT), str(PACKAGES)])
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "detectors" / "run.py"), name, str(weights), str(cores())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"},
-        )
-        self.loaded = self._read()
+        with LOG.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "scripts.benchmarks.detectors.run", name, str(weights), str(cores())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"},
+            )
+        self.loaded = answer_of(self.process)
 
     def detect(self, file: Path) -> dict[str, float]:
         assert self.process.stdin
         print(file, file=self.process.stdin, flush=True)
-        return self._read()
+        return answer_of(self.process)
 
     def close(self) -> None:
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait()
-
-    def _read(self) -> dict[str, Any]:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the detector {self.name} ended")
-        return dict(json.loads(line))
 
 
 def main() -> None:
@@ -91,7 +82,7 @@ def main() -> None:
     grown = None if options.quick else soak(options.weights)
     load.append(os.getloadavg()[0])
     figures = {
-        "machine": machine(load),
+        "machine": f"{processor()}, load before, between and after {', '.join(f'{value:.1f}' for value in load)}",
         "sizes": sizes,
         "crowds": crowds,
         "triton": served,
@@ -189,7 +180,7 @@ def memory(weights: Path) -> list[dict[str, Any]]:
 
 def soak(weights: Path) -> list[dict[str, float]]:
     """Resident megabytes while one process sees photos of 2,000 sizes."""
-    command = [sys.executable, str(HERE / "detectors" / "soak.py"), str(weights), "2000"]
+    command = [sys.executable, "-m", "scripts.benchmarks.detectors.soak", str(weights), "2000"]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     lines = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment).stdout
     return [dict(json.loads(line)) for line in lines.splitlines()]
@@ -199,13 +190,6 @@ def jpeg(photo: photos.Photo) -> bytes:
     file = BytesIO()
     Image.fromarray(photo.pixels).save(file, "JPEG", quality=90)
     return file.getvalue()
-
-
-def machine(load: list[float]) -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    loads = ", ".join(f"{value:.1f}" for value in load)
-    return f"{model}, {cores()} cores, Python {platform.python_version()}, load before, between and after {loads}"
 
 
 if __name__ == "__main__":

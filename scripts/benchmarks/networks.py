@@ -12,13 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
-
-from load import over_grpc, over_http
-from serving import PROJECT, Figures, engine, machine, requests, run_engine, serve
-from tables import spread, table
 
 from preprocess.prepare import __main__ as prepare
+from scripts.benchmarks.load import over_grpc, over_http
+from scripts.benchmarks.serving import Figures, engine, machine, requests, run_engine, serve
+from scripts.benchmarks.tables import spread, table
+from tests.conftest import PROJECT
 from tests.preprocess.prepare import resnet
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -120,13 +119,11 @@ def ratios(figures: Figures) -> str:
     for name, (one, other) in pairs.items():
         if one in figures and other in figures:
             values = [a / b for a, b in zip(figures[one], figures[other], strict=True)]
-            rows.append([name, f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"])
+            rows.append([name, spread(values, 2)])
     if (served_rates := figures.get(f"arcface/served to {CALLERS} callers")) is not None:
         limits = zip(*(figures[f"arcface/onnxruntime/batch {batch}"] for batch in BATCHES), strict=True)
         values = [rate / max(limit) for rate, limit in zip(served_rates, limits, strict=True)]
-        rows.append(
-            ["ResNet-100 served, over its limit", f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"]
-        )
+        rows.append(["ResNet-100 served, over its limit", spread(values, 2)])
     return table(["ratio", "median (range over the rounds)"], rows)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from flask import Flask, request
+from numpy.typing import NDArray
 from PIL import Image
 
 
@@ -26,10 +27,10 @@ def load(graphdef: Path) -> tuple[tf.compat.v1.Session, str]:
     return tf.compat.v1.Session(graph=graph), "embeddings:0"
 
 
-def whiten(encoded: str) -> np.ndarray:
+def whiten(encoded: str) -> NDArray[np.float64]:
     image = Image.open(io.BytesIO(base64.b64decode(encoded))).resize((160, 160), Image.Resampling.BILINEAR)
-    face = np.asarray(image)
-    return (face - face.mean()) / max(face.std(), 1 / np.sqrt(face.size))
+    face = np.asarray(image, np.float64)
+    return np.asarray((face - face.mean()) / max(face.std(), 1 / np.sqrt(face.size)))
 
 
 def main() -> None:

@@ -12,19 +12,19 @@ import sys
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 import numpy as np
-from networks import resnet_100
 from numpy.typing import NDArray
-from serving import PROJECT, Figures, engine, machine, run_engine
-from tables import spread, table
 
 from client.cli import accuracy
 from client.cli.lfw import Pair, read_pairs, subject
 from client.faces import EmbeddedFaces
 from preprocess import engines, facenet, image, mtcnn, networks, photo
 from preprocess.prepare import __main__ as prepare
+from scripts.benchmarks.networks import resnet_100
+from scripts.benchmarks.serving import Figures, engine, machine, run_engine
+from scripts.benchmarks.tables import spread, table
+from tests.conftest import PROJECT
 
 BATCHES = (1, 2, 8)
 EVERY = 6  # persons of so many calibrate
@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement in a round (%(default)s)")
     parser.add_argument("--out", type=Path, default=PROJECT / "bench-out")
     options = parser.parse_args()
+    if not options.lfw.is_dir():
+        parser.error(f"LFW is not at {options.lfw}: name its folder with --lfw")
     calibrating = calibration_photos(options.lfw, options.out / "calibration")
     folders = {"float32": HOME}
     for precision in ("float16", "int8"):
@@ -73,7 +75,10 @@ def calibration_photos(lfw: Path, target: Path) -> Path:
 def prepared(repository: Path, precision: str, photos: Path, base: Path | None = None) -> Path:
     """A repository of both networks in `precision`, or of ResNet-100 alone where `base` holds that."""
     if base and not repository.exists():
-        shutil.copytree(base, repository)
+        part = repository.with_name(f"{repository.name}.part")  # half a copy would be filled up with other weights
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(base, part)
+        part.rename(repository)
     argv = ["arcface"] if base else []
     argv += [f"--repository={repository}", f"--precision={precision}"]
     argv += [f"--calibrate-with={photos}"] if precision == "int8" else []
@@ -100,8 +105,7 @@ def speed_table(figures: Figures) -> str:
         if precision == "float32":
             int8 = figures[f"{name}/{batch}/int8"]
             ratios = [b / a for a, b in zip(values, int8, strict=True)]
-            ratio = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            rows.append([name, batch, spread(values), spread(int8), ratio])
+            rows.append([name, batch, spread(values), spread(int8), spread(ratios, 2)])
     return table(["network", "batch", "float32, faces a second", "int8", "int8 over float32"], rows)
 
 
@@ -128,16 +132,16 @@ def subjects(pairs: list[Pair]) -> dict[Path, Faces]:
     """Of each photo the face that is meant, as each network takes it."""
     detector = networks.load(HOME / "face_crops" / "1", engines.cores())
     options = photo.Options(mtcnn.Options(), apply_exif=False, case_study=False, facenet=facenet.Form())
-    found = {}
+    found: dict[Path, Faces] = {}
     for path in sorted({path for pair in pairs for path in (pair.first, pair.second)}):
         picture = image.decode(path.read_bytes())
         seen = photo.best(mtcnn.detect(picture, detector, options.mtcnn))
         height, width = picture.shape[:2]
         taken = {"facenet": photo.facenet_faces(picture, seen, options), "arcface": photo.arcface_faces(picture, seen)}
-        found[path] = {
-            network: subject(EmbeddedFaces(seen.boxes, seen.landmarks, faces, len(faces)), width, height)
-            for network, faces in taken.items()
-        }
+        found[path] = {}
+        for network, faces in taken.items():
+            meant = subject(EmbeddedFaces(seen.boxes, seen.landmarks, faces, len(faces)), width, height)
+            found[path][network] = faces[0] if meant is None else meant  # without a face the one is black
     return found
 
 

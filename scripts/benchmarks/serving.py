@@ -18,17 +18,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, cast
 
-from load import Load, open_http, over_grpc, over_http
 from PIL import Image
-from tables import report
 
 from preprocess import engines
+from preprocess.prepare import manifest
+from scripts.benchmarks.load import Load, open_http, over_grpc, over_http
+from scripts.benchmarks.tables import report
+from tests.conftest import PROJECT, free_ports
 
-HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parents[1]
-ENGINES = (("facenet", "onnxruntime"), ("facenet", "tensorflow"), ("arcface", "onnxruntime"), ("arcface", "mxnet"))
+LOG = PROJECT / ".cache" / "bench.log"
+NETWORKS = ("facenet", "arcface")
 Figures = dict[str, list[float]]
 
 
@@ -44,8 +45,15 @@ def main() -> None:
     figures: Figures = defaultdict(list)
     with ExitStack() as stack:
         server = stack.enter_context(serve(options.repository, figures))
-        peer = stack.enter_context(serve_peer(options.repository))
-        runners = {pair: stack.enter_context(engine(*pair, options.repository, figures)) for pair in ENGINES}
+        entries = manifest.read(options.repository)
+        # The peer runs on TensorFlow, which not all weights do.
+        native = "tensorflow" in entries["facenet"].engines
+        peer = stack.enter_context(serve_peer(options.repository)) if native else None
+        runners = {
+            (model, name): stack.enter_context(engine(model, name, options.repository, figures, precision=precision))
+            for model in NETWORKS
+            for name, precision in measured(entries[model]).items()
+        }
         pairs, crop, photo = requests()
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
@@ -63,7 +71,7 @@ def main() -> None:
                     keep(figures, f"grpc/{model}/callers {many}", answered, 1)
                 url = f"{server['url']}/service/FaceCompareModel"
                 keep(figures, f"http/service compare/callers {many}", over_http(url, pairs, many, seconds), 2)
-                if many <= 16:  # the original's queue
+                if peer and many <= 16:  # the original's queue
                     answered = over_http(f"{peer}/service", pairs, many, seconds)
                     keep(figures, f"http/peer compare/callers {many}", answered, 2)
             a_second = 0.7 * figures["http/service compare/callers 8/faces per second"][-1] / 2
@@ -71,7 +79,13 @@ def main() -> None:
             keep(figures, "http/service compare/open load of 0.7", answered, 2)
         figures |= {f"memory/{name}": [size] for name, size in memory(server["pid"]).items()}
         steps = statistics(server["http"])
-    report(options.out, machine(), figures, steps)
+    precisions = ", ".join(f"{model} in {entries[model].precision}" for model in NETWORKS)
+    report(options.out, f"{machine()}; {precisions}", figures, steps)
+
+
+def measured(entry: manifest.Entry) -> dict[str, str]:
+    """The engines that can run a network, each with its precision: the one that is served, or float32 on the native."""
+    return {name: entry.precision if name == "onnxruntime" else "float32" for name in entry.engines}
 
 
 def requests() -> tuple[bytes, bytes, bytes]:
@@ -106,10 +120,11 @@ def serve(repository: Path, figures: Figures) -> Iterator[dict[str, Any]]:
     command = [sys.executable, "-m", "client", "serve", f"--repository={repository}", f"--port={gateway}"]
     command += [f"--triton-http-port={http}", f"--triton-grpc-port={grpc}", f"--triton-metrics-port={metrics}"]
     begun = time.perf_counter()
-    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with LOG.open("a") as log:
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
     if not any(line.startswith("Ready") for line in process.stdout):
-        sys.exit("bench: the server did not start")
+        sys.exit(f"bench: the server did not start; {LOG} says why")
     figures["start/seconds to ready"] = [time.perf_counter() - begun]
     figures |= {f"memory idle/{name}": [size] for name, size in memory(process.pid).items()}
     try:
@@ -128,13 +143,14 @@ def serve(repository: Path, figures: Figures) -> Iterator[dict[str, Any]]:
 @contextmanager
 def serve_peer(repository: Path) -> Iterator[str]:
     (port,) = free_ports(1)
-    command = [sys.executable, str(HERE / "peer.py"), str(repository / "facenet" / "1" / "model.graphdef"), str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    graph = repository / "facenet" / "1" / "model.graphdef"
+    command = [sys.executable, "-m", "scripts.benchmarks.peer", str(graph), str(port)]
+    with LOG.open("a") as log:
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=log)
     try:
-        while process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        while not listening(port):
+            if process.poll() is not None:
+                sys.exit(f"bench: the peer did not start; {LOG} says why")
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -142,16 +158,22 @@ def serve_peer(repository: Path) -> Iterator[str]:
         process.wait()
 
 
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def engine(
     model: str, name: str, repository: Path, figures: Figures, gpu: str | None = None, precision: str = "float32"
 ) -> Iterator[subprocess.Popen[str]]:
     asked = [model, name, precision, str(repository), *([gpu] if gpu else [])]
-    command = [sys.executable, str(HERE / "engine.py"), *asked]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)
-    assert process.stdout is not None
-    figures[f"engine/{model}/{name}/load seconds"] = [json.loads(process.stdout.readline())["load_seconds"]]
+    command = [sys.executable, "-m", "scripts.benchmarks.engine", *asked]
+    with LOG.open("a") as log:
+        process = subprocess.Popen(
+            command, cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        )
+    figures[f"engine/{model}/{name}/load seconds"] = [answer_of(process)["load_seconds"]]
     try:
         yield process
     finally:
@@ -160,16 +182,26 @@ def engine(
 
 def run_engine(process: subprocess.Popen[str], batch: int, seconds: float) -> float:
     """Faces a second over all of the time, as the servers' answers are counted: slow moments count on both sides."""
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
     print(batch, seconds, file=process.stdin, flush=True)
-    return batch / mean(json.loads(process.stdout.readline())["times"])
+    return batch / float(mean(answer_of(process)["times"]))
+
+
+def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """The next line of JSON that a program of ours writes; without one the benchmark ends."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        sys.exit(f"bench: {' '.join(map(str, cast(list[str], process.args)))} ended; {LOG} says why")
+    return dict(json.loads(line))
 
 
 def memory(launcher: int) -> dict[str, float]:
     """Megabytes resident of each process under the launcher, and of all."""
     listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,rss=,args="], capture_output=True, text=True).stdout
     rows = [line.split(maxsplit=3) for line in listing.splitlines()]
-    wanted, sizes = {launcher}, {}
+    wanted = {launcher}
+    sizes: dict[str, float] = {}
     for pid, parent, kilobytes, command in sorted(rows, key=lambda row: int(row[0])):
         if int(pid) in wanted or int(parent) in wanted:
             wanted.add(int(pid))
@@ -197,19 +229,13 @@ def statistics(port: int) -> dict[str, dict[str, float]]:
 
 
 def machine() -> str:
-    model = next(
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    )
-    load = os.getloadavg()[0]
-    return f"{model}, {engines.cores()} cores, Python {platform.python_version()}, load {load:.1f} at the end"
+    return f"{processor()}, load {os.getloadavg()[0]:.1f} at the end"
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next(line.split(":")[1].strip() for line in lines if "model name" in line)
+    return f"{model}, {engines.cores()} cores, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

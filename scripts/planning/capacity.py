@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from PIL import Image
 from skimage.data import astronaut
 
-from scripts.planning.measurement import Replicas, measure
+from scripts.planning.measurement import LOG, Replicas, measure
 from scripts.planning.simulation import Outcome, Times, arriving, closed
 
 CALLERS = (1, 2, 4, 8, 16)
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="each measurement takes (%(default)s)")
     seconds = parser.parse_args().seconds
+    LOG.write_text("")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without ending what was started
     picture = photo()
     with ExitStack() as stack:

@@ -20,6 +20,7 @@ import tritonclient.grpc as triton
 from scripts.planning.simulation import Outcome, Times
 from tests.conftest import PROJECT, free_ports
 
+LOG = PROJECT / ".cache" / "capacity.log"
 TICK = os.sysconf("SC_CLK_TCK")
 METRIC = re.compile(r'nv_inference_(compute_infer_duration_us|exec_count|count)\{model="(\w+)"[^}]*\} (\S+)')
 
@@ -42,7 +43,7 @@ class Replicas:
         deadline = time.monotonic() + 120
         while not ready(self.url):
             if time.monotonic() > deadline:
-                sys.exit("capacity: the server is not ready after two minutes")
+                sys.exit(f"capacity: the server is not ready after two minutes; its log is {LOG}")
             time.sleep(0.2)
 
     def load(self, photo: bytes, callers: int, seconds: float) -> Outcome:
@@ -55,9 +56,11 @@ def started(program: str, *arguments: str, cores: set[int] | None = None, **envi
     """A program of ours until the block ends; its process id."""
     command = [sys.executable, "-m", "client", program, *arguments]
     bind = None if cores is None else lambda: os.sched_setaffinity(0, cores)
-    process = subprocess.Popen(
-        command, cwd=PROJECT, env={**os.environ, **environment}, preexec_fn=bind, stdout=subprocess.DEVNULL
-    )
+    surroundings = {**os.environ, **environment}
+    with LOG.open("a") as log:
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env=surroundings, preexec_fn=bind, stdout=subprocess.DEVNULL, stderr=log
+        )
     try:
         yield process.pid
     finally:

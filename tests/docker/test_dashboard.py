@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 from skimage.data import astronaut
 
+from client.v1.operations import OPERATIONS
 from tests.client.live import body_of
 from tests.conftest import PROJECT, Server, free_ports
 
@@ -59,6 +60,16 @@ def selectors(expression: str) -> list[tuple[str, dict[str, re.Pattern[str]]]]:
 def grouping(expression: str) -> set[str]:
     """The labels that an expression groups by."""
     return {label.strip() for labels in GROUPING.findall(expression) for label in labels.split(",")}
+
+
+def test_what_is_judged_is_every_route_that_works_on_pictures_and_no_probe() -> None:
+    """Health checks and scrapes always succeed: among them failures would hardly be seen."""
+    patterns = [matchers["route"] for expression in ALL for _, matchers in selectors(expression) if "route" in matchers]
+    judged = [*selectors(RECORDED["face:failures:ratio"]), *selectors(RECORDED["face:request_seconds:p99"])]
+    assert all("route" in matchers for _, matchers in judged)
+    for pattern in patterns:
+        assert all(map(pattern.fullmatch, ("/service", "/service/{name}", "/udl", *OPERATIONS)))
+        assert not any(map(pattern.fullmatch, ("/health/live", "/health/ready", "/metrics", "/", "none")))
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,14 @@ def test_the_proxy_lets_pass_what_the_gateway_takes():
     assert f"send_timeout {settings.send_seconds:.0f}s;" in text
 
 
+def test_the_proxy_asks_anew_where_the_gateway_is():
+    """nginx asks for a name of its own once, at its start, and for one in a variable as long as the resolver says."""
+    text = (DOCKER / "compose" / "nginx.conf").read_text()
+    (variable,) = re.findall(r"proxy_pass http://\$(\w+):8080;", text)
+    assert f"set ${variable} gateway;" in text
+    assert "resolver 127.0.0.11 valid=" in text
+
+
 def test_a_pod_has_longer_to_end_than_its_program_takes():
     for name in ("gateway", "triton"):
         grace = deployment(name)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]

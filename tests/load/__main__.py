@@ -23,6 +23,7 @@ from tests.load.callers import Tally, arrivals, body_of, closed, face, identity,
 
 MIB = 1024 * 1024
 WORK = ("capacity", "identity", "hold", "overload", "faults")
+LOG = PROJECT / ".cache" / "load.log"
 REPORT = PROJECT / "docs" / "reliability.md"
 
 
@@ -138,7 +139,7 @@ def main() -> int:
     print(json.dumps({"cores": os.cpu_count(), "load_before": os.getloadavg()}), flush=True)
     if args.work == "faults":
         return run_faults()
-    with serving(PROJECT / "model_repository") as server:
+    with LOG.open("w") as log, serving(PROJECT / "model_repository", log=log) as server:
         run(server, args.work, args.minutes)
     return 0
 

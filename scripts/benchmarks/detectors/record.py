@@ -1,17 +1,17 @@
 """Writes tests/preprocess/lfw_fold1.json: what the original detector finds in each picture of ../shared/lfw-fold1.
 
 A face is a row of 15 numbers: x1, y1, x2, y2, score, then x and y of five landmarks. Run it anew with
-`PYTHONPATH=. .venv/bin/python scripts/benchmarks/detectors/record.py` after scripts/prepare-models; two minutes.
+`.venv/bin/python -m scripts.benchmarks.detectors.record` after scripts/prepare-models; two minutes.
 """
 
 import json
 from pathlib import Path
 
 import numpy as np
-from reference import Reference
 from tqdm import tqdm
 
 from preprocess import image
+from scripts.benchmarks.detectors.reference import Reference
 
 PROJECT = Path(__file__).resolve().parents[3]
 

@@ -115,7 +115,7 @@ def _nms(boxes: Array, scores: Array, threshold: float, smaller: bool = False) -
 
 def _moved(boxes: Array, offsets: Array, extent: int) -> Array:
     width, height = (boxes[:, end] - boxes[:, start] + extent for start, end in ((0, 2), (1, 3)))
-    return boxes + offsets * np.stack([width, height, width, height], axis=1)
+    return np.asarray(boxes + offsets * np.stack([width, height, width, height], axis=1))
 
 
 def _square(boxes: Array) -> Array:

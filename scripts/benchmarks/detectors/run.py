@@ -1,4 +1,4 @@
-"""One detector in a process of its own: `run.py NAME WEIGHTS THREADS`.
+"""One detector in a process of its own: `-m scripts.benchmarks.detectors.run NAME WEIGHTS THREADS`.
 
 Each line read names a picture, a .npy file of uint8[h, w, 3]; each line written is JSON: milliseconds and faces found.
 The first line written says that the detector is loaded. All detectors get the same parameters: the original's.
@@ -30,7 +30,7 @@ def ours(weights: Path, threads: int) -> Detector:
 
 
 def reference(weights: Path, threads: int) -> Detector:
-    from reference import Reference
+    from scripts.benchmarks.detectors.reference import Reference
 
     cv2.setNumThreads(threads)
     detector = Reference(weights, threads)

@@ -1,4 +1,7 @@
-"""Detects faces in photos of many sizes and says how much memory is resident: `soak.py WEIGHTS COUNT`."""
+"""Detects faces in photos of many sizes and says how much memory is resident.
+
+`-m scripts.benchmarks.detectors.soak WEIGHTS COUNT`
+"""
 
 import json
 import os
