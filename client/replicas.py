@@ -29,7 +29,6 @@ CANARY_SECONDS = 2.0
 PROBE_SECONDS = 1.5
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
-REST_SECONDS = 0.1  # between two looks at one Triton, however many calls to it fail
 
 
 class Replica:
@@ -97,7 +96,6 @@ class Replica:
             if not self.well:
                 self.identities.clear()
             self.probed.set()
-            await asyncio.sleep(REST_SECONDS)
             # A timer rather than wait_for, which before Python 3.12 may lose the cancellation that ends this loop.
             pause = 0.0 if self._silent == 1 else PROBE_EVERY_SECONDS
             timer = asyncio.get_running_loop().call_later(pause, self._poked.set)
@@ -137,6 +135,8 @@ class Replica:
         if asked - self._questioned < CANARY_EVERY_SECONDS:
             return self.ill
         health = await self._canary.ask(self.client, CANARY_SECONDS)
+        if all(found is Health.SILENT for found in health.values()):
+            self._silent = 1  # it may have stopped in the midst of its questions, which then count as a probe
         for model in [model for model, found in health.items() if found is Health.WELL]:
             for proved in QUESTIONS[model].proved_by & self._awaited.keys():
                 self._awaited[proved] = asked

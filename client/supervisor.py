@@ -195,6 +195,6 @@ class TritonKeeper:
         except LaunchError as error:
             return str(error)
         if loaded:
-            self._loading, self._stubs = None, Stubs(self._triton)
+            self._loading, self._stubs, self._attempts = None, Stubs(self._triton), Attempts()
             self.not_ready.renew()
         return f"it was not ready after {START_SECONDS:.0f} s" if loading.exhausted(loaded) else None

@@ -9,8 +9,10 @@ import time
 import grpc
 import numpy as np
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from client import canary, replicas
+from client.canary import Health
 from client.errors import Busy, DeadlineExceeded, ServiceError
 from client.replicas import Replicas, addresses_of
 from client.triton import Triton, images
@@ -379,6 +381,28 @@ def test_a_look_that_fails_in_an_unknown_way_is_not_the_last(fake, monkeypatch):
             patch.setattr(replica.client, "is_server_ready", None)  # TypeError
             await until(lambda: not triton.ready())
         await until(triton.ready)
+
+    with_triton(fake.url, main)
+
+
+def test_questions_that_are_all_left_unanswered_count_as_a_probe(fake, quick_questions):
+    probes = 0
+
+    async def silent(**arguments):
+        nonlocal probes
+        probes += 1
+        raise InferenceServerException("no answer", status=str(grpc.StatusCode.DEADLINE_EXCEEDED))
+
+    async def main(triton):
+        (replica,) = triton._replicas._replicas.values()
+
+        async def stops(client, seconds):
+            replica.client.is_server_ready = silent
+            return dict.fromkeys(canary.QUESTIONS, Health.SILENT)
+
+        replica._canary.ask = stops
+        await until(lambda: not replica.up)
+        assert probes == 1
 
     with_triton(fake.url, main)
 

@@ -1,4 +1,5 @@
 import errno
+import math
 import signal
 import socket
 from collections.abc import Iterator
@@ -128,8 +129,8 @@ def test_a_gateway_that_cannot_start_says_nothing_of_triton(clock: Clock) -> Non
 class Reluctant(EmbeddedTriton):
     """A Triton that has ended, and starts and loads only when everything else has been tried."""
 
-    def __init__(self, clock: Clock, *errors: Exception, loads_in: float = 0.0) -> None:
-        self.errors, self.loads_in = list(errors), loads_in
+    def __init__(self, clock: Clock, *errors: Exception, loads_in: float = 0.0, lives_for: float = math.inf) -> None:
+        self.errors, self.loads_in, self.lives_for = list(errors), loads_in, lives_for
         self.clock = clock
         self.starts: list[float] = []
         self.running = False
@@ -141,13 +142,13 @@ class Reluctant(EmbeddedTriton):
         self.running = True
 
     def alive(self) -> bool:
-        return self.running
+        return self.running and self.clock.now < self.starts[-1] + self.lives_for
 
     def ready(self) -> bool:
-        return self.running and self.clock.now >= self.starts[-1] + self.loads_in
+        return self.alive() and self.clock.now >= self.starts[-1] + self.loads_in
 
     def loaded(self) -> bool:
-        if not self.running:
+        if not self.alive():
             raise LaunchError("it has ended")
         return self.ready()
 
@@ -187,6 +188,15 @@ def test_triton_is_tried_again_whatever_keeps_it_from_starting(clock: Clock) -> 
     with pytest.raises(Enough):
         supervisor.supervise(triton, gateway)
     assert triton.starts == [0.5, 2.5, 6.5, 14.5]  # after ever longer pauses, and then no more
+
+
+def test_a_triton_that_dies_again_and_again_once_it_has_loaded_is_started_each_time_at_once(clock: Clock) -> None:
+    triton = Reluctant(clock, loads_in=3.0, lives_for=10.0)
+    gateway = Answering(clock, triton)
+    gateway.start()
+    with pytest.raises(Enough):
+        supervisor.supervise(triton, gateway)
+    assert triton.starts == [0.5 + 10.0 * life for life in range(12)]
 
 
 def test_a_triton_that_does_not_load_is_started_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
