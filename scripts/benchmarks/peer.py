@@ -46,9 +46,7 @@ def main() -> None:
             answer.set_result(str(np.sqrt(np.sum(np.square(first - second))))[:10])
 
     threading.Thread(target=work, daemon=True).start()
-    app = Flask(__name__)
 
-    @app.post("/service")
     def service() -> tuple[str, int]:
         answer: Future[str] = Future()
         try:
@@ -57,6 +55,8 @@ def main() -> None:
             return "Server is busy", 501
         return answer.result(), 200
 
+    app = Flask(__name__)
+    app.add_url_rule("/service", view_func=service, methods=["POST"])
     app.run("127.0.0.1", int(sys.argv[2]), threaded=True)
 
 
