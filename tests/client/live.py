@@ -91,9 +91,9 @@ class LiveGateway:
         self._log.close()
 
     def lines(self) -> list[dict[str, object]]:
-        """The log lines so far."""
-        text = os.pread(self._log.fileno(), 1 << 24, 0).decode()
-        return [json.loads(line) for line in text.splitlines()]
+        """The log lines so far, but not one that is being written."""
+        whole, _, _ = os.pread(self._log.fileno(), 1 << 24, 0).decode().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def rss(self) -> int:
         """Resident bytes of the process."""
