@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from client import gen_example_json
 from client.gen_example_json import OUTPUT, Unreadable, body, read
-from preprocess import facenet, mtcnn, networks
+from preprocess import cascade, facenet, mtcnn, networks
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "model_repository" / "face_detect" / "1"
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if len(found) == len(crops) else 1
 
 
-def face(photo: NDArray[np.uint8], detector: mtcnn.Networks, margin: int) -> NDArray[np.uint8] | None:
+def face(photo: NDArray[np.uint8], detector: cascade.Networks, margin: int) -> NDArray[np.uint8] | None:
     """The face of best score cut out of uint8[height, width, 3] RGB with its margin; None where there is no face."""
     boxes = mtcnn.detect(photo, detector, mtcnn.Options()).boxes
     return facenet.crop(photo, boxes[0, :4], margin) if len(boxes) else None

@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from preprocess.mtcnn import MEAN, SCALE
+from preprocess.cascade import MEAN, SCALE
 from preprocess.onnx_graph import Graph
 
 Weights = NDArray[np.float64]
@@ -69,7 +69,7 @@ def over_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def over_patches(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
-    """rnet (size 24) or onet (48), from `preprocess.patches.Patches` to `output` float32[n, 5 or 15].
+    """rnet (size 24) or onet (48): `input` float32[n, 3, size, size], RGB, 0..255 -> `output` float32[n, 5 or 15].
 
     The numbers are the log-odds of a face, the four offsets, and for onet the ten landmarks.
 
@@ -79,16 +79,12 @@ def over_patches(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
     chain, head = _read(model)
     chain[0] = _scaled(chain[0])
     graph = Graph()
-    tall = graph.reshape(graph.add("MatMul", "rows", "cut"), 0, size, -1, 3)
-    tall = graph.reshape(graph.add("Transpose", tall, perm=[0, 3, 1, 2]), 0, 3 * size, -1)
-    patch = graph.add("MatMul", tall, graph.add("Transpose", "columns", perm=[0, 2, 1]))
-    tensor = graph.reshape(patch, 0, 3, size, size)
+    tensor = "input"
     for place, layer in enumerate(chain):
         convolved = layer.weight.ndim == 4
         tensor = _convolved(graph, tensor, layer, place > 0) if convolved else _dense(graph, tensor, layer)
     graph.add("Gemm", tensor, head.weight, head.bias, transB=1, name="output")
-    shapes: dict[str, list[int | str]] = {"cut": ["n", "p", "r"], "rows": ["n", size, "p"], "columns": ["n", size, "q"]}
-    return graph.model({name: (TensorProto.FLOAT, shape) for name, shape in shapes.items()})
+    return graph.model({"input": (TensorProto.FLOAT, ["n", 3, size, size])})
 
 
 def _convolved(graph: Graph, tensor: str, layer: Layer, filled: bool) -> str:

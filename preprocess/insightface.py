@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess import boxes as box
-from preprocess import mtcnn, patches, pyramid
-from preprocess.mtcnn import Array, Image, Networks
+from preprocess import cascade, pyramid
+from preprocess.cascade import Array, Image, Networks
 
 Points = NDArray[np.float64]
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 CROP_THRESHOLDS = (0.0, 0.2)  # of rnet and onet: UAI insightface_infer.py
-FULL = mtcnn.Options(threshold_onet=0.8)
+PNET_THRESHOLD, FULL_THRESHOLDS = 0.6, (0.7, 0.8)
+MIN_FACE_SIZE, FACTOR = 20.0, 0.709
 MAX_MOVE = 0.35  # of the patch: a landmark that would move further stays
 LARGE = 2000  # pixels, of a cut's side
 
@@ -64,21 +65,21 @@ def locate(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> Fa
 
 def search(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> Face | None:
     """The surest face in a photo uint8[height, width, 3], RGB (`det_type=0`); None where the networks see none."""
-    return _best(image, _propose(image, networks), (FULL.threshold_rnet, FULL.threshold_onet), networks, lnet)
+    return _best(image, _propose(image, networks), FULL_THRESHOLDS, networks, lnet)
 
 
 def _propose(image: Image, networks: Networks) -> box.Boxes:
     """First stage: candidates float64[n, 4], square and in whole pixels."""
-    factors = pyramid.scales(image, FULL.min_face_size, FULL.factor)
+    factors = pyramid.scales(image, MIN_FACE_SIZE, FACTOR)
     if factors and min(image.shape[:2]) * factors[-1] <= pyramid.CELL:  # exactly one cell counts as too small here
         factors.pop()
     levels = [_scaled(image, *pyramid.size(image, factor)) for factor in factors]
-    cells = pyramid.scan(levels, networks.pnet, networks.workers, FULL.threshold_pnet)
+    cells = pyramid.scan(levels, networks.pnet, networks.workers, PNET_THRESHOLD)
     corners = cells.corners() + 1
     found = np.round(np.hstack([corners, corners + pyramid.CELL]) / np.array(factors)[cells.level, None])
-    scores = mtcnn.probability(cells.log_odds)
+    scores = cascade.probability(cells.log_odds)
     kept = box.nms_by_group(found, scores, cells.level, 0.5)
-    found, scores, offsets = mtcnn.best(found[kept], scores[kept], cells.offsets[kept])
+    found, scores, offsets = cascade.best(found[kept], scores[kept], cells.offsets[kept])
     kept = box.nms(found, scores, 0.7)
     return np.round(box.square(box.regress(found[kept], offsets[kept]), extent=1))
 
@@ -92,13 +93,13 @@ def _best(
 ) -> Face | None:
     """Second and third stage, and the best of what is left."""
 
-    def view(network: mtcnn.PatchNetwork, size: int, dtype: type[Pixel]) -> Array:
-        return mtcnn.view(candidates, network, size, partial(_patches, image, size=size, dtype=dtype), networks)
+    def view(network: cascade.PatchNetwork, size: int, dtype: type[Pixel]) -> Array:
+        return cascade.view(candidates, network, size, partial(_patches, image, size=size, dtype=dtype), networks)
 
     if not len(candidates):
         return None
     numbers = view(networks.rnet, 24, np.uint8)
-    scores = mtcnn.probability(numbers[:, 0])
+    scores = cascade.probability(numbers[:, 0])
     passed = scores > thresholds[0]
     candidates, offsets = _inside(candidates[passed], image), numbers[passed, 1:]
     kept = box.nms(candidates, scores[passed], 0.7)
@@ -107,7 +108,7 @@ def _best(
     if not len(candidates):
         return None
     numbers = view(networks.onet, 48, np.float32)
-    scores = mtcnn.probability(numbers[:, 0])
+    scores = cascade.probability(numbers[:, 0])
     passed = scores > thresholds[1]
     candidates, offsets, points = _inside(candidates[passed], image), numbers[passed, 1:5], numbers[passed, 5:]
     found = box.regress(candidates, offsets)
@@ -122,9 +123,10 @@ def _best(
     return Face(found[best], landmarks)
 
 
-def _patches(image: Image, candidates: box.Boxes, size: int, dtype: type[Pixel]) -> patches.Patches:
+def _patches(image: Image, candidates: box.Boxes, size: int, dtype: type[Pixel]) -> Array:
+    """float32[n, 3, size, size], 0..255."""
     cut = [_patch(image, corners, size, dtype) for corners in candidates]
-    return patches.whole(np.stack(cut).astype(np.float32))
+    return np.stack(cut).transpose(0, 3, 1, 2).astype(np.float32, order="C")
 
 
 def _move(image: Image, found: box.Boxes, landmarks: Points, lnet: LandmarkNetwork) -> Points:
@@ -133,7 +135,7 @@ def _move(image: Image, found: box.Boxes, landmarks: Points, lnet: LandmarkNetwo
     side += side % 2
     corners = np.round(landmarks - 0.5 * side)
     cut = np.stack([_patch(image, np.concatenate([at, at + side - 1]), 24, np.float32) for at in corners])
-    seen = np.ascontiguousarray((cut.transpose(0, 3, 1, 2) - mtcnn.MEAN) * mtcnn.SCALE, np.float32)
+    seen = np.ascontiguousarray((cut.transpose(0, 3, 1, 2) - cascade.MEAN) * cascade.SCALE, np.float32)
     moved = lnet(seen.reshape(1, 15, 24, 24))[0]
     moved[(np.abs(moved - 0.5) > MAX_MOVE).any(axis=1)] = 0.5
     return np.asarray(np.trunc(corners + moved * side), np.float64)

@@ -4,45 +4,15 @@ Zhang et al., "Joint face detection and alignment using multitask cascaded convo
 the roundings and the order of boxes of davidsandberg/facenet, src/align/detect_face.py. Networks are handed in.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from preprocess import area, pyramid
 from preprocess import boxes as box
-from preprocess import patches, pyramid
-from preprocess.area import Picture
+from preprocess.cascade import Array, Image, Networks, best, probability, view
 from preprocess.errors import InputError
-from preprocess.patches import Patches
-from preprocess.workers import Workers
-
-Image = NDArray[np.uint8]
-Array = NDArray[np.float32]
-PatchNetwork = Callable[[Patches], Array]
-Cutter = Callable[[box.Boxes], Patches]
-
-MEAN, SCALE = 127.5, 0.0078125  # the networks were trained on (x - 127.5) / 128
-MAX_CANDIDATES = 20_000  # of a level, and of all levels together: bounds time and memory on hostile pictures
-
-
-@dataclass(frozen=True)
-class Networks:
-    """The cascade's networks, each for one thread, and the threads that run them. All take RGB, 0..255.
-
-    pnet: uint8[h, w, 3] -> float32[5, h', w'], see `preprocess.pyramid`
-    rnet: patches of 24x24 -> float32[n, 5]
-    onet: patches of 48x48 -> float32[n, 15]
-
-    The first number is the log-odds of a face; four offsets follow, in parts of the box; then onet's landmarks,
-    five x and five y, in parts of the box.
-    """
-
-    pnet: pyramid.Scanner
-    rnet: PatchNetwork
-    onet: PatchNetwork
-    workers: Workers
 
 
 @dataclass(frozen=True)
@@ -78,17 +48,17 @@ NO_FACES = Faces(np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32))
 
 def detect(image: Image, networks: Networks, options: Options) -> Faces:
     """All faces in uint8[height, width, 3], RGB."""
-    picture = Picture(image)
-    candidates = propose(picture, networks, options)
+    image = np.ascontiguousarray(image)
+    candidates = propose(image, networks, options)
     if len(candidates):
-        candidates = refine(picture, candidates, networks, options)
-    return output(picture, candidates, networks, options) if len(candidates) else NO_FACES
+        candidates = refine(image, candidates, networks, options)
+    return output(image, candidates, networks, options) if len(candidates) else NO_FACES
 
 
-def propose(picture: Picture, networks: Networks, options: Options) -> box.Boxes:
+def propose(image: Image, networks: Networks, options: Options) -> box.Boxes:
     """First stage: candidate boxes float64[n, 4], square and in whole pixels, from the network's view of each level."""
-    workers, factors = networks.workers, pyramid.scales(picture.image, options.min_face_size, options.factor)
-    levels = pyramid.levels(picture, factors, workers)
+    workers, factors = networks.workers, pyramid.scales(image, options.min_face_size, options.factor)
+    levels = area.shrink(image, [pyramid.size(image, factor) for factor in factors], workers)
     cells = pyramid.scan(levels, networks.pnet, workers, options.threshold_pnet)
     order = np.lexsort((cells.row, cells.column, cells.level))  # column by column
     corners, scale = cells.corners()[order], np.array(factors)[cells.level[order], None]
@@ -101,9 +71,9 @@ def propose(picture: Picture, networks: Networks, options: Options) -> box.Boxes
     return np.fix(box.square(box.regress(found[kept], offsets[kept], extent=0)))
 
 
-def refine(picture: Picture, candidates: box.Boxes, networks: Networks, options: Options) -> box.Boxes:
+def refine(image: Image, candidates: box.Boxes, networks: Networks, options: Options) -> box.Boxes:
     """Second stage: fewer and better candidates, in whole pixels."""
-    numbers = view(candidates, networks.rnet, 24, partial(patches.cut, picture, size=24), networks)
+    numbers = view(candidates, networks.rnet, 24, partial(area.cut, image, size=24), networks)
     scores = probability(numbers[:, 0])
     passed = scores > options.threshold_rnet
     candidates, offsets = candidates[passed], numbers[passed, 1:]
@@ -111,9 +81,9 @@ def refine(picture: Picture, candidates: box.Boxes, networks: Networks, options:
     return np.fix(box.square(box.regress(candidates[kept], offsets[kept])))
 
 
-def output(picture: Picture, candidates: box.Boxes, networks: Networks, options: Options) -> Faces:
+def output(image: Image, candidates: box.Boxes, networks: Networks, options: Options) -> Faces:
     """Third stage: boxes, scores and landmarks."""
-    numbers = view(candidates, networks.onet, 48, partial(patches.cut, picture, size=48), networks)
+    numbers = view(candidates, networks.onet, 48, partial(area.cut, image, size=48), networks)
     scores = probability(numbers[:, 0])
     passed = scores > options.threshold_onet
     candidates, scores, offsets, points = candidates[passed], scores[passed], numbers[passed, 1:5], numbers[passed, 5:]
@@ -122,26 +92,6 @@ def output(picture: Picture, candidates: box.Boxes, networks: Networks, options:
     found = box.regress(candidates, offsets)
     kept = box.nms(found, scores, 0.7, over_smaller=True)
     return Faces(np.column_stack([found, scores])[kept].astype(np.float32), landmarks[kept].astype(np.float32))
-
-
-def view(candidates: box.Boxes, network: PatchNetwork, size: int, cut: Cutter, networks: Networks) -> Array:
-    """What rnet or onet says of each candidate, float32[n, 5 or 15]; `cut` makes the patches that it sees."""
-    parts = patches.batches(candidates, size, networks.workers.threads)
-    answers = networks.workers.map(lambda part: network(cut(candidates[part])), parts)
-    return np.concatenate(answers)[np.argsort(np.concatenate(parts))]
-
-
-def best(found: box.Boxes, scores: Array, offsets: Array) -> tuple[box.Boxes, Array, Array]:
-    """At most MAX_CANDIDATES, those of best score, in the order they come."""
-    if len(scores) <= MAX_CANDIDATES:
-        return found, scores, offsets
-    kept = np.sort(np.argsort(-scores, kind="stable")[:MAX_CANDIDATES])
-    return found[kept], scores[kept], offsets[kept]
-
-
-def probability(log_odds: Array) -> Array:
-    """The logistic function, rounded as the original's softmax: near 1, boxes of equal score are not rare."""
-    return np.asarray(1 / (1 + np.exp(-np.maximum(log_odds, -80))), np.float32)
 
 
 def _as_the_original(cells: pyramid.Cells, levels: list[Image], pnet: pyramid.Scanner) -> Array:

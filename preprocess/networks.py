@@ -10,9 +10,8 @@ import onnx
 import onnxruntime
 
 from preprocess import fusion
+from preprocess.cascade import Array, Image, Networks
 from preprocess.insightface import LandmarkNetwork
-from preprocess.mtcnn import Array, Image, Networks
-from preprocess.patches import Patches
 from preprocess.workers import Workers
 
 
@@ -41,11 +40,11 @@ def _first(path: Path) -> Callable[[Image], Array]:
     return run
 
 
-def _later(path: Path, size: int) -> Callable[[Patches], Array]:
+def _later(path: Path, size: int) -> Callable[[Array], Array]:
     session = _session(fusion.over_patches(_read(path), size))
 
-    def run(patches: Patches) -> Array:
-        return np.asarray(session.run(None, vars(patches))[0])
+    def run(patches: Array) -> Array:
+        return np.asarray(session.run(None, {"input": patches})[0])
 
     return run
 

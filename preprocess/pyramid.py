@@ -11,11 +11,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess import area
-from preprocess.area import Image, Picture
 from preprocess.boxes import Indices
 from preprocess.workers import Workers
 
+Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
 Scanner = Callable[[Image], Array]
 """The first network: uint8[h, w, 3] of at least 11 pixels a side -> float32[5, h', w'], log-odds and offsets."""
@@ -49,20 +48,6 @@ def scales(image: Image, min_face_size: float, factor: float) -> list[float]:
         factors.append(first * factor ** len(factors))
         shorter *= factor
     return factors
-
-
-def levels(picture: Picture, factors: list[float], workers: Workers) -> list[Image]:
-    """The picture scaled down by each factor, by area.
-
-    Look-ups are many short calls that hold the interpreter, for which threads would wait in turns. So one thread makes
-    all small levels while the others make the large ones, for which OpenCV leaves the interpreter alone.
-    """
-    sizes = [size(picture.image, factor) for factor in factors]
-    small = [number for number, each in enumerate(sizes) if area.looked_up(picture.image, *each)]
-    parts = [small, *([number] for number in range(len(sizes)) if number not in small)]
-    made = workers.map(lambda part: [(number, area.resize(picture, *sizes[number])) for number in part], parts)
-    level = dict(pair for part in made for pair in part)
-    return [level[number] for number in range(len(sizes))]
 
 
 def size(image: Image, factor: float) -> tuple[int, int]:

@@ -19,9 +19,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from preprocess import patches
+from preprocess.cascade import MEAN, SCALE, probability
 from preprocess.engines import Array
-from preprocess.mtcnn import MEAN, SCALE, probability
 from preprocess.prepare import mxnet_network, mxnet_onnx, native
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.mxnet_network import Builder, Network
@@ -242,7 +241,7 @@ def _check_served(folder: Path) -> None:
         pictures = _pictures(name)
         pixels = (pictures / SCALE + MEAN).transpose(0, 2, 3, 1)
         if later:
-            numbers = later(patches.whole(pixels))
+            numbers = later(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32))
         else:
             numbers = np.stack([served.pnet(picture) for picture in pixels.astype(np.uint8)])
         found = np.concatenate([probability(numbers[:, :1]), numbers[:, 1:]], axis=1)

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from client.embedded import EmbeddedTriton, Ports
-from preprocess import image, mtcnn, networks
+from preprocess import cascade, image, mtcnn, networks
 from preprocess.engines import cores
 from scripts.benchmarks import photos
 from scripts.benchmarks.detection_report import report
@@ -139,7 +139,7 @@ def triton(repository: Path, seconds: float, rounds: int) -> list[dict[str, Any]
     return rows
 
 
-def in_process(data: bytes, loaded: mtcnn.Networks, seconds: float) -> float:
+def in_process(data: bytes, loaded: cascade.Networks, seconds: float) -> float:
     count, begun = 0, time.perf_counter()
     while time.perf_counter() < begun + seconds:
         mtcnn.detect(image.decode(data, apply_exif=True), loaded, mtcnn.Options())

@@ -3,6 +3,9 @@ import numpy as np
 import pytest
 
 from preprocess import area
+from preprocess.workers import Workers
+
+IMAGE = np.random.default_rng(6).integers(0, 256, (210, 330, 3), np.uint8)
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -13,68 +16,101 @@ def opencv(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
 
 
+def shrunk(image: np.ndarray, *sizes: tuple[int, int], threads: int = 2) -> list[np.ndarray]:
+    return area.shrink(image, list(sizes), Workers(threads))
+
+
+def padded(box: np.ndarray, size: int) -> np.ndarray:
+    """The box cut out of IMAGE, black outside it, as the original scales it: float32[3, size, size]."""
+    x1, y1, x2, y2 = box.astype(int)
+    far = 1000
+    wide = np.pad(IMAGE, [(far, far), (far, far), (0, 0)]).astype(np.float32)
+    part = wide[far + y1 - 1 : far + y2, far + x1 - 1 : far + x2]
+    return opencv(part, size, size).transpose(2, 0, 1)
+
+
 @pytest.mark.parametrize(
     ("size", "scaled"),
     [
+        ((100, 120), (60, 72)),
         ((250, 250), (150, 150)),
         ((250, 250), (76, 76)),
         ((251, 333), (20, 27)),
+        ((1000, 1500), (600, 900)),
         ((1000, 1500), (214, 321)),
-        ((1000, 1500), (39, 58)),
         ((1500, 1000), (58, 39)),
-        ((640, 480), (80, 60)),
+        ((640, 480), (640, 479)),
         ((1024, 1024), (31, 32)),
         ((1999, 20), (50, 1)),
-        ((700, 700), (1, 1)),
+        ((700, 701), (1, 1)),
     ],
     ids=str,
 )
-def test_a_picture_is_scaled_as_opencv_scales_it(
-    size: tuple[int, int], scaled: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(area, "PAYS_FROM", 0)
-    monkeypatch.setattr(area, "PAYS_ABOVE", 0)
+def test_a_picture_is_made_smaller_as_opencv_does_it(size: tuple[int, int], scaled: tuple[int, int]) -> None:
     image = noise(*size)
-    difference = area.resize(area.Picture(image), *scaled).astype(int) - opencv(image, *scaled)
+    difference = shrunk(image, scaled)[0].astype(int) - opencv(image, *scaled)
     assert np.abs(difference).max() <= 1  # where the mean lies half-way between two greys, up to rounding errors
     assert np.count_nonzero(difference) <= 1e-4 * difference.size
 
 
-def test_levels_that_shrink_little_are_opencvs_own() -> None:
+@pytest.mark.parametrize("scaled", [(50, 60), (100, 120), (25, 40)], ids=str)
+def test_means_of_whole_pixels_are_rounded_as_opencv_rounds_them(scaled: tuple[int, int]) -> None:
     image = noise(100, 120)
-    np.testing.assert_array_equal(area.resize(area.Picture(image), 60, 72), opencv(image, 60, 72))
+    np.testing.assert_array_equal(shrunk(image, scaled)[0], opencv(image, *scaled))
 
 
-def test_parts_of_a_pixel_thinner_than_a_thousandth_are_left_out_as_opencv_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(area, "PAYS_FROM", 0)
-    monkeypatch.setattr(area, "PAYS_ABOVE", 0)
+def test_parts_of_a_pixel_thinner_than_a_thousandth_are_left_out_as_opencv_does() -> None:
     image = noise(2001, 2001)
     image[::2] = 0  # neighbours differ as much as they can
-    difference = area.resize(area.Picture(image), 500, 500).astype(int) - opencv(image, 500, 500)
+    difference = shrunk(image, (500, 500))[0].astype(int) - opencv(image, 500, 500)
     assert np.count_nonzero(difference) <= 1e-4 * difference.size
 
 
-def test_sums_that_wrap_around_still_give_the_right_means() -> None:
-    white = np.full((3000, 3100, 3), 255, np.uint8)  # its sum has 33 bits
-    assert (area.resize(area.Picture(white), 99, 103) == 255).all()
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_strips_and_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [(150, 199), (90, 121), (31, 47), (1, 2)]
+    whole = shrunk(IMAGE, *sizes, threads=1)
+    monkeypatch.setattr(area, "STRIP_BYTES", 10_000)
+    for one, other in zip(whole, shrunk(IMAGE, *sizes, threads=threads), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_totals_are_sums_over_cells_that_may_cut_pixels() -> None:
-    image = noise(9, 7)
-    fine = image.repeat(4, axis=0).repeat(4, axis=1).astype(float) / 16
-    rows, columns = np.array([0.0, 2.25, 5.5, 9.0]), np.array([1.75, 2.0, 6.25])
-    found = area.totals(area.Picture(image).sums, rows, columns).reshape(3, 2, 3)
-    for row in range(3):
-        for column in range(2):
-            part = fine[
-                int(rows[row] * 4) : int(rows[row + 1] * 4), int(columns[column] * 4) : int(columns[column + 1] * 4)
-            ]
-            np.testing.assert_allclose(found[row, column], part.sum(axis=(0, 1)), rtol=1e-5)
+def test_a_picture_that_may_only_be_read_is_taken() -> None:
+    image = noise(60, 50)
+    image.setflags(write=False)
+    assert shrunk(image, (31, 27))[0].shape == (31, 27, 3)
+    assert area.cut(image, np.array([[1.0, 1, 20, 20]]), 24).shape == (1, 3, 24, 24)
 
 
-def test_what_lies_outside_the_picture_is_black() -> None:
-    sums = area.Picture(np.full((4, 4, 3), 100, np.uint8)).sums
-    found = area.totals(sums, np.array([-3.0, -1.0, 1.0, 6.0]), np.array([-2.0, 2.0]))
-    np.testing.assert_allclose(found[:, 0], [0, 200, 600], rtol=1e-6)
+@pytest.mark.parametrize("size", [24, 48])
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        pytest.param([[5, 7, 22, 24], [1, 1, 20, 20], [100, 90, 121, 111]], id="smaller than the patch"),
+        pytest.param([[5, 7, 28, 30], [50, 60, 97, 107]], id="of the patch's size"),
+        pytest.param([[5, 7, 90, 92], [200, 100, 261, 160]], id="larger"),
+        pytest.param([[-10, -12, 40, 38], [300, 190, 350, 240], [-3, 100, 20, 123]], id="over the border"),
+        pytest.param([[-100, -80, 400, 420], [1, 1, 330, 330]], id="larger than the picture"),
+        pytest.param([[10, 10, 260, 260], [30, 40, 55, 65]], id="large and small together"),
+        pytest.param([[10, 10, 33, 34], [40, 40, 64, 63]], id="not quite square"),
+    ],
+)
+def test_a_patch_is_what_opencv_makes_of_the_padded_box(boxes: list[list[int]], size: int) -> None:
+    corners = np.array(boxes, float)
+    found = area.cut(IMAGE, corners, size)
+    for patch, box in zip(found, corners, strict=True):
+        np.testing.assert_allclose(patch, padded(box, size), atol=1e-3)
+
+
+def test_a_box_outside_the_picture_is_black() -> None:
+    boxes = np.array([[400.0, 10, 430, 40], [10, -90, 40, -60], [-90, 10, -60, 40], [10, 300, 40, 330]])
+    assert (area.cut(IMAGE, boxes, 24) == 0).all()
+
+
+def test_a_box_without_an_area_is_cut_as_one_pixel() -> None:
+    found = area.cut(IMAGE, np.array([[5.0, 7, 4, 6], [5, 7, 1, 2]]), 24)
+    np.testing.assert_allclose(found, np.broadcast_to(IMAGE[6, 4][:, None, None], found.shape), rtol=1e-5)
+
+
+def test_no_boxes_are_no_patches() -> None:
+    assert area.cut(IMAGE, np.empty((0, 4)), 48).shape == (0, 3, 48, 48)

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from preprocess import fusion, patches
+from preprocess import fusion
 
 SIZES = {"rnet": 24, "onet": 48}
 HEADS = {"prob": 2, "reg": 4, "landmarks": 10}
@@ -114,7 +114,8 @@ def test_the_first_network_computes_the_same_in_its_faster_form(
 def test_the_later_networks_compute_the_same_in_their_faster_form(name: str) -> None:
     model = network(name, (-1.3, 1.3))
     pictures = np.random.default_rng(11).integers(0, 256, (3, SIZES[name], SIZES[name], 3)).astype(np.float32)
-    found = run(fusion.over_patches(model, SIZES[name]), **vars(patches.whole(pictures)))[0]
+    seen = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+    found = run(fusion.over_patches(model, SIZES[name]), input=seen)[0]
     np.testing.assert_allclose(probable(found), plain(model, pictures), atol=1e-4)
 
 

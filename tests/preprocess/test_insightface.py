@@ -9,7 +9,7 @@ import skimage
 
 from preprocess import boxes as box
 from preprocess import image, insightface, mtcnn, networks
-from preprocess.mtcnn import Networks
+from preprocess.cascade import Networks
 
 ASTRONAUT: np.ndarray = skimage.data.astronaut()
 FACE = ASTRONAUT[60:190, 165:280]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import skimage
 
-from preprocess import image, mtcnn, networks, pyramid
+from preprocess import area, image, mtcnn, networks, pyramid
+from preprocess.cascade import Networks, PatchNetwork
 from preprocess.errors import InputError
-from preprocess.mtcnn import Networks, Options
-from preprocess.patches import Patches
+from preprocess.mtcnn import Options
 from preprocess.workers import Workers
 
 ASTRONAUT: np.ndarray = skimage.data.astronaut()
@@ -26,9 +26,9 @@ def loaded(repository: Path) -> Networks:
 def stub(log_odds: np.ndarray, offsets: np.ndarray) -> Networks:
     """A first network that says the same of every level, and later ones that move nothing and are sure."""
 
-    def later(count: int) -> mtcnn.PatchNetwork:
-        def answer(patches: Patches) -> np.ndarray:
-            return np.tile(np.array([9] + [0] * (count - 1), np.float32), (len(patches.cut), 1))
+    def later(count: int) -> PatchNetwork:
+        def answer(patches: np.ndarray) -> np.ndarray:
+            return np.tile(np.array([9] + [0] * (count - 1), np.float32), (len(patches), 1))
 
         return answer
 
@@ -138,11 +138,12 @@ def test_the_only_candidate_is_treated_as_the_original_treats_it(loaded: Network
         answer[0] = np.where(answer[0] == answer[0].max(), 9, -9)  # one candidate a level
         return answer
 
-    picture = mtcnn.Picture(ASTRONAUT[:60, 100:172])
-    factors = pyramid.scales(picture.image, 20, 0.5)
+    picture = np.ascontiguousarray(ASTRONAUT[:60, 100:172])
+    factors = pyramid.scales(picture, 20, 0.5)
     found = mtcnn.propose(picture, dataclasses.replace(loaded, pnet=first), Options(factor=0.5))
     expected = []
-    for factor, level in zip(factors, pyramid.levels(picture, factors, loaded.workers), strict=True):
+    levels = area.shrink(picture, [pyramid.size(picture, factor) for factor in factors], loaded.workers)
+    for factor, level in zip(factors, levels, strict=True):
         answer = loaded.pnet(level)
         row, column = np.argwhere(answer[0] == answer[0].max())[0]
         x1, y1 = np.fix((np.array([column, row]) * 2 + 1) / factor)
@@ -162,21 +163,6 @@ def test_corners_count_from_one_and_are_cut_to_whole_pixels() -> None:
     faces = mtcnn.detect(np.zeros((50, 50, 3), np.uint8), stub(log_odds, offsets), Options(factor=0.1))
     # The cells begin at pixels 2 and 14 of a level 0.6 times the picture: fix(3 / 0.6), fix(9 / 0.6), fix(14 / 0.6) ...
     assert sorted(faces.boxes[:, :4].tolist()) == [[5, 15, 23, 33], [25, 15, 43, 33]]
-
-
-def test_the_number_of_candidates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mtcnn, "MAX_CANDIDATES", 3)
-    scores = np.array([0.9, 0.7, 0.95, 0.6, 0.8], np.float32)
-    found, kept, _ = mtcnn.best(np.arange(5.0)[:, None].repeat(4, 1), scores, np.zeros((5, 4), np.float32))
-    assert kept.tolist() == scores[[0, 2, 4]].tolist()
-    assert found[:, 0].tolist() == [0, 2, 4]
-
-
-def test_scores_near_one_are_not_rounded_together() -> None:
-    scores = mtcnn.probability(np.array([-1000, -20, 0, 13, 14, 15, 1000], np.float32))
-    assert scores[0] == pytest.approx(0, abs=1e-30)
-    assert scores[2] == 0.5
-    assert (np.diff(scores) > 0).all()
 
 
 @pytest.mark.parametrize(

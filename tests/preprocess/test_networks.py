@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess import networks, patches
+from preprocess import networks
 
 
 def test_networks_that_are_not_prepared_are_named(tmp_path: Path) -> None:
@@ -16,8 +16,8 @@ def test_the_networks_give_log_odds_offsets_and_landmarks(repository: Path) -> N
     loaded = networks.load(repository / "face_detect" / "1", threads=3)
     assert loaded.workers.threads == 3
     assert loaded.pnet(np.zeros((30, 40, 3), np.uint8)).shape == (5, 10, 15)
-    assert loaded.rnet(patches.whole(np.zeros((2, 24, 24, 3), np.float32))).shape == (2, 5)
-    assert loaded.onet(patches.whole(np.zeros((3, 48, 48, 3), np.float32))).shape == (3, 15)
+    assert loaded.rnet(np.zeros((2, 3, 24, 24), np.float32)).shape == (2, 5)
+    assert loaded.onet(np.zeros((3, 3, 48, 48), np.float32)).shape == (3, 15)
 
 
 def test_a_part_of_a_picture_is_seen_as_a_copy_of_it(repository: Path) -> None:

@@ -5,8 +5,7 @@ import pytest
 import skimage
 
 from preprocess import networks, pyramid
-from preprocess.area import Picture
-from preprocess.mtcnn import Networks
+from preprocess.cascade import Networks
 from preprocess.workers import Workers
 
 PHOTO: np.ndarray = skimage.data.astronaut()[:231, 100:401]
@@ -40,9 +39,8 @@ def test_a_picture_smaller_than_the_smallest_face_has_no_levels(side: int, count
     assert len(pyramid.scales(np.empty((side, 500, 3), np.uint8), 20, 0.709)) == count
 
 
-def test_sides_of_levels_are_rounded_up(workers: Workers) -> None:
-    levels = pyramid.levels(Picture(PHOTO), [0.6, 0.1], workers)
-    assert [level.shape for level in levels] == [(139, 181, 3), (24, 31, 3)]
+def test_sides_of_levels_are_rounded_up() -> None:
+    assert [pyramid.size(PHOTO, factor) for factor in (0.6, 0.1)] == [(139, 181), (24, 31)]
 
 
 @pytest.mark.parametrize("size", [(139, 181), (140, 182), (13, 12), (11, 12)], ids=str)
