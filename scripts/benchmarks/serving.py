@@ -197,19 +197,33 @@ def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def memory(launcher: int) -> dict[str, float]:
-    """Megabytes resident of each process under the launcher, and of all."""
+    """Megabytes that each process under the launcher holds, pages that several hold shared out among them, and all.
+
+    The last figure counts such pages in each process, as `ps` and `top` do.
+    """
     listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,rss=,args="], capture_output=True, text=True).stdout
     rows = [line.split(maxsplit=3) for line in listing.splitlines()]
     wanted = {launcher}
     sizes: dict[str, float] = {}
+    counted_in_each = 0.0
     for pid, parent, kilobytes, command in sorted(rows, key=lambda row: int(row[0])):
         if int(pid) in wanted or int(parent) in wanted:
             wanted.add(int(pid))
             words = command.split()
             name = Path(words[1]).parents[1].name if "/1/model.py" in command else Path(words[0]).name
             name = "gateway" if "client gateway" in command else "launcher" if "client serve" in command else name
-            sizes[name] = sizes.get(name, 0) + int(kilobytes) * 1024 / 1e6  # a model may have two
-    return sizes | {"all": sum(sizes.values())}
+            sizes[name] = sizes.get(name, 0) + proportional(int(pid))  # a model may have two
+            counted_in_each += int(kilobytes) * 1024 / 1e6
+    return sizes | {"all": sum(sizes.values()), "all, shared pages counted in each": counted_in_each}
+
+
+def proportional(pid: int) -> float:
+    """Megabytes of a process, of each shared page its share; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Pss:")), 0.0)
 
 
 def statistics(port: int) -> dict[str, dict[str, float]]:
