@@ -52,9 +52,9 @@ class Detector:
             )
         self.loaded = answer_of(self.process)
 
-    def detect(self, file: Path) -> dict[str, float]:
+    def detect(self, file: Path, times: int) -> dict[str, float]:
         assert self.process.stdin
-        print(file, file=self.process.stdin, flush=True)
+        print(times, file, file=self.process.stdin, flush=True)
         return answer_of(self.process)
 
     def close(self) -> None:
@@ -106,11 +106,12 @@ def race(detectors: dict[str, Detector], photo: photos.Photo, folder: Path, quic
     file = folder / "photo.npy"
     np.save(file, photo.pixels)
     rounds = 2 if quick else 9 if photo.megapixels < 1 else 5
+    turn = 3 if photo.megapixels < 1 else 1  # detections: the first of a turn finds the caches filled by others
     times: dict[str, list[float]] = {name: [] for name in detectors}
     faces: dict[str, int] = {}
     for number in range(rounds + 1):
         for name, detector in detectors.items():
-            answer = detector.detect(file)
+            answer = detector.detect(file, turn)
             faces[name] = int(answer["faces"])
             if number:
                 times[name].append(answer["milliseconds"])
@@ -171,7 +172,7 @@ def memory(weights: Path) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder, started("ours", weights) as detector:
             file = Path(folder) / "photo.npy"
             np.save(file, photo.pixels)
-            answer = detector.detect(file)
+            answer = detector.detect(file, 1)
             rows.append(
                 {"name": photo.name, "megapixels": photo.megapixels, "loaded": detector.loaded["peak"], **answer}
             )
