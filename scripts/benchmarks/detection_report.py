@@ -65,12 +65,9 @@ def _replaced(text: str, match: re.Match[str]) -> str:
 
 
 def by_size(rows: list[Row]) -> str:
-    sizes: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        sizes[f"{row['height']}x{row['width']}"].append(row)
     lines: list[list[str]] = []
     means: dict[str, list[float]] = defaultdict(list)
-    for size, group in sizes.items():
+    for size, group in _grouped(rows).items():
         cells = [size, f"{median(median(row['times']['ours']) for row in group):.0f}"]
         for name in list(NAMES)[1:]:
             ratios = [ratio for row in group for ratio in over(row, name)]
@@ -94,17 +91,31 @@ def by_faces(rows: list[Row]) -> str:
 
 
 def triton(rows: list[Row]) -> str:
-    lines = []
-    for row in rows:
-        alone = row["rates"]["in process"]
-        cells = [row["name"], f"{median(alone):.1f}"]
-        for name, rates in row["rates"].items():
-            if name != "in process":
-                ratios = [rate / base for rate, base in zip(rates, alone, strict=True)]
-                cells.append(f"{median(rates):.1f}, {spread(ratios)}")
-        lines.append(cells)
     callers = [name for name in rows[0]["rates"] if name != "in process"]
-    return table(["photos a second", "in one process", *(f"Triton, {name}" for name in callers)], lines)
+    lines = []
+    for size, group in _grouped(rows).items():
+        cells = [size, f"{median(median(row['rates']['in process']) for row in group):.1f}"]
+        for name in callers:
+            rate = median(median(row["rates"][name]) for row in group)
+            cells.append(f"{rate:.1f}, {spread([ratio for row in group for ratio in served_over(row, name)])}")
+        lines.append(cells)
+    overall = [f"all {len(rows)} photos, median", ""]
+    overall += [f"{median(median(served_over(row, name)) for row in rows):.2f} times" for name in callers]
+    head = ["photos a second", "in one process", *(f"Triton, {name}" for name in callers)]
+    return table(head, [*lines, overall])
+
+
+def served_over(row: Row, callers: str) -> list[float]:
+    """How many times the rate in one process Triton's is, round by round."""
+    return [rate / base for rate, base in zip(row["rates"][callers], row["rates"]["in process"], strict=True)]
+
+
+def _grouped(rows: list[Row]) -> dict[str, list[Row]]:
+    """By the size of the photo."""
+    sizes: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        sizes[f"{row['height']}x{row['width']}"].append(row)
+    return sizes
 
 
 def memory(rows: list[Row], soak: list[Row] | None) -> str:

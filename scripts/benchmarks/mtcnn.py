@@ -77,7 +77,7 @@ def main() -> None:
         sizes = [race(detectors, photo, folder, options.quick) for photo in photos.by_size()]
         crowds = [race(detectors, photo, folder, options.quick) for photo in photos.by_faces()]
     load.append(os.getloadavg()[0])
-    served = triton(options.weights.parents[1], 2.0 if options.quick else 8.0, 2 if options.quick else 5)
+    served = triton(options.weights.parents[1], 1 if options.quick else 2)
     held = memory(options.weights)
     grown = None if options.quick else soak(options.weights)
     load.append(os.getloadavg()[0])
@@ -120,23 +120,23 @@ def race(detectors: dict[str, Detector], photo: photos.Photo, folder: Path, quic
     return {"name": photo.name, "height": height, "width": width, "times": times, "faces": faces}
 
 
-def triton(repository: Path, seconds: float, rounds: int) -> list[dict[str, Any]]:
+def triton(repository: Path, rounds: int) -> list[dict[str, Any]]:
     """Photos a second of face_detect on Triton, and of decoding and detecting in this process, in turns."""
-    by_size = photos.by_size()
-    chosen = {
-        f"{photo.name}, {photo.megapixels:.2g} MP": jpeg(photo) for photo in (by_size[0], by_size[10], by_size[13])
-    }
     loaded = networks.load(repository / "face_detect" / "1", cores())
     rows = []
     with served(repository) as address:
-        for name, data in chosen.items():
+        for photo in photos.by_size():
+            data = jpeg(photo)
+            seconds = max(2.0, 16 / in_process(data, loaded, 0.5))
             rates: dict[str, list[float]] = {"in process": [], **{f"{callers} callers": [] for callers in CALLERS}}
             for _ in range(rounds):
                 rates["in process"].append(in_process(data, loaded, seconds))
                 for callers in CALLERS:
                     rates[f"{callers} callers"].append(over_grpc(address, "face_detect", data, callers, seconds).rate)
-            print(name, {key: round(max(values), 1) for key, values in rates.items()}, file=sys.stderr)
-            rows.append({"name": name, "rates": rates})
+            height, width = photo.pixels.shape[:2]
+            told = {key: round(max(values), 1) for key, values in rates.items()}
+            print(photo.name, f"{height}x{width}", told, file=sys.stderr)
+            rows.append({"name": photo.name, "height": height, "width": width, "rates": rates})
     return rows
 
 
