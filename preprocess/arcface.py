@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess import align
-from preprocess.cascade import Image
 from preprocess.insightface import Face
+from preprocess.pyramid import Image
 
 SIZE = align.SIZE
 NO_FACE: NDArray[np.float32] = np.zeros((3, SIZE, SIZE), np.float32)

@@ -10,22 +10,23 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from preprocess.boxes import Boxes
+from preprocess.pyramid import Array, Image
 from preprocess.workers import Workers
 
-Image = NDArray[np.uint8]
-Array = NDArray[np.float32]
-Boxes = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 PIXELS = "Array(uint8, 2, 'C', readonly=True)"  # the compiler's word for what may be read only
 SLIVER = 1e-3  # of a pixel: OpenCV leaves thinner parts of a larger picture out
 STRIP_BYTES = 1 << 20  # of a picture
+FAR = 1e9  # pixels: where a box lies beyond, nothing is left to tell; a compiled loop's whole numbers end at 9e18
 
 
 def shrink(image: Image, sizes: list[tuple[int, int]], workers: Workers) -> list[Image]:
-    """The image, uint8[h, w, 3], contiguous, made as small as each size: uint8[height, width, 3].
+    """The image, uint8[h, w, 3], contiguous, made as small as each size, none of them larger: uint8[height, width, 3].
 
-    A strip of it at a time goes into all results, while it is in the processor's cache.
+    A strip of it at a time goes into all results, while it is in the processor's cache; but into those of a whole
+    number of pixels a cell the image goes at once.
     """
     made = [np.empty((*size, 3), np.uint8) for size in sizes]
     strips = max(workers.threads, -(-image.nbytes // STRIP_BYTES))
@@ -36,7 +37,7 @@ def shrink(image: Image, sizes: list[tuple[int, int]], workers: Workers) -> list
             begin, end = height * strip // strips, height * (strip + 1) // strips
             if image.shape[0] % height or image.shape[1] % width:
                 _shrink(_rows(image), _rows(found), begin, end)
-            elif begin == 0 < end:  # once; OpenCV rounds means of whole pixels in a way of its own
+            elif begin == 0 < end:  # OpenCV rounds means of whole pixels in a way of its own
                 found[:] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
     workers.map(fill, range(strips))
@@ -46,10 +47,11 @@ def shrink(image: Image, sizes: list[tuple[int, int]], workers: Workers) -> list
 def cut(image: Image, boxes: Boxes, size: int) -> Array:
     """Boxes float64[n, 4] cut out of uint8[h, w, 3], black outside it, and scaled: float32[n, 3, size, size], 0..255.
 
-    The image is contiguous. The boxes' corners are whole pixels and count from 1. Nothing is rounded.
+    The image is contiguous. The boxes' corners are whole pixels and count from 1. Nothing is rounded. The time grows
+    with the area of the boxes that lies in the image.
     """
     found = np.empty((len(boxes), 3, size, size), np.float32)
-    _cut(_rows(image), np.ascontiguousarray(boxes), found)
+    _cut(_rows(image), np.ascontiguousarray(boxes.clip(-FAR, FAR)), found)
     return found
 
 

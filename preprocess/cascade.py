@@ -4,14 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from preprocess import boxes as box
-from preprocess import pyramid
+from preprocess.pyramid import Array, Scanner
 from preprocess.workers import Workers
 
-Image = NDArray[np.uint8]
-Array = NDArray[np.float32]
 PatchNetwork = Callable[[Array], Array]
 Cutter = Callable[[box.Boxes], Array]
 
@@ -32,7 +29,7 @@ class Networks:
     five x and five y, in parts of the box.
     """
 
-    pnet: pyramid.Scanner
+    pnet: Scanner
     rnet: PatchNetwork
     onet: PatchNetwork
     workers: Workers

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from preprocess import boxes as box
 from preprocess import cascade, pyramid
-from preprocess.cascade import Array, Image, Networks
+from preprocess.cascade import Networks
+from preprocess.pyramid import Array, Image
 
 Points = NDArray[np.float64]
 Pixel = TypeVar("Pixel", np.uint8, np.float32)

@@ -11,8 +11,9 @@ import numpy as np
 
 from preprocess import area, pyramid
 from preprocess import boxes as box
-from preprocess.cascade import Array, Image, Networks, best, probability, view
+from preprocess.cascade import Networks, best, probability, view
 from preprocess.errors import InputError
+from preprocess.pyramid import Array, Image
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import onnx
 import onnxruntime
 
 from preprocess import fusion
-from preprocess.cascade import Array, Image, Networks
+from preprocess.cascade import Networks
 from preprocess.insightface import LandmarkNetwork
+from preprocess.pyramid import Array, Image
 from preprocess.workers import Workers
 
 

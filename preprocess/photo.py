@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocess import align, arcface, cascade, facenet, mtcnn
+from preprocess import align, arcface, facenet, mtcnn, pyramid
 from preprocess.errors import InputError
 
 MAX_FACES = 32  # the embedding networks' largest batch
@@ -58,30 +58,30 @@ def best(faces: mtcnn.Faces) -> mtcnn.Faces:
     return mtcnn.Faces(faces.boxes[:MAX_FACES], faces.landmarks[:MAX_FACES])
 
 
-def facenet_faces(image: cascade.Image, faces: mtcnn.Faces, options: Options) -> NDArray[np.float32]:
+def facenet_faces(image: pyramid.Image, faces: mtcnn.Faces, options: Options) -> NDArray[np.float32]:
     """Each face cut out, scaled and normalised: float32[n, 160, 160, 3]; one face of zeros where there is none."""
     cut, form = _case_study_crop if options.case_study else facenet.crop, options.facenet
     crops = [facenet.to_input(cut(image, box[:4]), form) for box in faces.boxes]
     return np.stack(crops) if crops else np.zeros((1, form.size, form.size, 3), np.float32)
 
 
-def arcface_faces(image: cascade.Image, faces: mtcnn.Faces) -> NDArray[np.float32]:
+def arcface_faces(image: pyramid.Image, faces: mtcnn.Faces) -> NDArray[np.float32]:
     """Each face aligned by its landmarks: float32[n, 3, 112, 112]; one black face where there is none."""
     crops = [arcface.to_input(image, points) for points in faces.landmarks]
     return np.stack(crops) if crops else arcface.NO_FACE[None]
 
 
-def facenet_crops(image: cascade.Image, faces: mtcnn.Faces, options: Options) -> NDArray[np.object_]:
+def facenet_crops(image: pyramid.Image, faces: mtcnn.Faces, options: Options) -> NDArray[np.object_]:
     """Each face cut out with its margin and scaled, before it is normalised: n PNG files, of 160x160 pixels."""
     return _files([facenet.resize(facenet.crop(image, box[:4]), options.facenet.size) for box in faces.boxes])
 
 
-def arcface_crops(image: cascade.Image, faces: mtcnn.Faces) -> NDArray[np.object_]:
+def arcface_crops(image: pyramid.Image, faces: mtcnn.Faces) -> NDArray[np.object_]:
     """Each face aligned by its landmarks: n PNG files of 112x112 pixels."""
     return _files([align.align(image, points) for points in faces.landmarks])
 
 
-def _files(crops: list[cascade.Image]) -> NDArray[np.object_]:
+def _files(crops: list[pyramid.Image]) -> NDArray[np.object_]:
     files = np.empty(len(crops), np.object_)
     for index, crop in enumerate(crops):
         file = io.BytesIO()
@@ -90,7 +90,7 @@ def _files(crops: list[cascade.Image]) -> NDArray[np.object_]:
     return files
 
 
-def _case_study_crop(image: cascade.Image, box: NDArray[np.float32]) -> cascade.Image:
+def _case_study_crop(image: pyramid.Image, box: NDArray[np.float32]) -> pyramid.Image:
     """UAI's facecompare_service.py: Pillow's crop of the bare box, sent on as a JPEG of default quality."""
     x1, y1, x2, y2 = (float(corner) for corner in box)
     cut = Image.fromarray(image).crop((x1, y1, x2, y2))

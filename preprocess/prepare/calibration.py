@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess import facenet, image, mtcnn, photo
+from preprocess import facenet, image
 from preprocess.engines import Array, cores
 from preprocess.errors import InputError
 from preprocess.prepare.errors import PreparationError
@@ -39,7 +39,7 @@ def faces(network: str, folder: Path, detector: Path, form: facenet.Form) -> tup
     `detector` holds MTCNN's networks; `form` is that of FaceNet's pictures. A photo that cannot be read, or shows no
     face, is left out. Raises PreparationError where too few remain.
     """
-    from preprocess import networks  # and ONNX Runtime with it
+    from preprocess import mtcnn, networks, photo  # and ONNX Runtime and Numba with them
 
     detecting = networks.load(detector, cores())
     options = photo.Options(mtcnn.Options(), apply_exif=True, case_study=False, facenet=form)

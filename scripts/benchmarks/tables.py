@@ -99,7 +99,7 @@ def memory(figures: Figures) -> str:
     after = {name.split("/", 1)[1]: values[0] for name, values in figures.items() if name.startswith("memory/")}
     rows = [[name, f"{idle.get(name, 0):.0f}", f"{size:.0f}"] for name, size in after.items()]
     start = f"ready after {figures['start/seconds to ready'][0]:.1f} s"
-    return table(["MB resident", "idle", "after the load"], rows) + f"\n\n{start}"
+    return table(["MB, of shared pages each its share", "idle", "after the load"], rows) + f"\n\n{start}"
 
 
 def plot(figures: Figures, file: Path) -> None:

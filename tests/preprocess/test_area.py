@@ -68,7 +68,7 @@ def test_parts_of_a_pixel_thinner_than_a_thousandth_are_left_out_as_opencv_does(
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_strips_and_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = [(150, 199), (90, 121), (31, 47), (1, 2)]
+    sizes = [(150, 199), (90, 121), (31, 47), (4, 7), (1, 2)]
     whole = shrunk(IMAGE, *sizes, threads=1)
     monkeypatch.setattr(area, "STRIP_BYTES", 10_000)
     for one, other in zip(whole, shrunk(IMAGE, *sizes, threads=threads), strict=True):
@@ -110,6 +110,27 @@ def test_a_box_outside_the_picture_is_black() -> None:
 def test_a_box_without_an_area_is_cut_as_one_pixel() -> None:
     found = area.cut(IMAGE, np.array([[5.0, 7, 4, 6], [5, 7, 1, 2]]), 24)
     np.testing.assert_allclose(found, np.broadcast_to(IMAGE[6, 4][:, None, None], found.shape), rtol=1e-5)
+
+
+def test_a_box_of_any_size_shows_nothing_but_the_picture_and_black() -> None:
+    far = [1e10, 1e19, 1e300, np.inf]
+    boxes = np.array(
+        [[-corner, -corner, corner, corner] for corner in far] + [[1, 1, corner, corner] for corner in far]
+    )
+    found = area.cut(IMAGE, boxes, 24)
+    assert (found >= 0).all() and (found <= 255).all()
+
+
+def test_a_picture_of_one_pixel_is_cut() -> None:
+    found = area.cut(np.full((1, 1, 3), 7, np.uint8), np.array([[1.0, 1, 1, 1], [0, 0, 2, 2]]), 24)
+    np.testing.assert_allclose(found[0], 7, rtol=1e-6)
+    assert found[1].sum() == pytest.approx(7 * 24 * 24 * 3 / 9, rel=1e-5)
+
+
+def test_a_mirrored_picture_is_taken_as_a_copy_of_it_is() -> None:
+    mirrored, boxes = IMAGE[:, ::-1], np.array([[5.0, 7, 90, 92], [-10, -12, 40, 38]])
+    np.testing.assert_array_equal(area.cut(mirrored, boxes, 24), area.cut(mirrored.copy(), boxes, 24))
+    np.testing.assert_array_equal(shrunk(mirrored, (90, 121))[0], shrunk(mirrored.copy(), (90, 121))[0])
 
 
 def test_no_boxes_are_no_patches() -> None:
