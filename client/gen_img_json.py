@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
 
 def face(photo: NDArray[np.uint8], detector: cascade.Networks, margin: int) -> NDArray[np.uint8] | None:
     """The face of best score cut out of uint8[height, width, 3] RGB with its margin; None where there is no face."""
-    boxes = mtcnn.detect(photo, detector, mtcnn.Options()).boxes
+    boxes = mtcnn.detect(photo, detector, cascade.Options()).boxes
     return facenet.crop(photo, boxes[0, :4], margin) if len(boxes) else None

@@ -35,9 +35,11 @@ def shrink(image: Image, sizes: list[tuple[int, int]], workers: Workers) -> list
         for found in made:
             height, width = found.shape[:2]
             begin, end = height * strip // strips, height * (strip + 1) // strips
+            if begin == end:
+                continue
             if image.shape[0] % height or image.shape[1] % width:
                 _shrink(_rows(image), _rows(found), begin, end)
-            elif begin == 0 < end:  # OpenCV rounds means of whole pixels in a way of its own
+            elif begin == 0:  # OpenCV rounds means of whole pixels in a way of its own
                 found[:] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
     workers.map(fill, range(strips))
@@ -106,8 +108,6 @@ def _means(line: Array, first: Indices, last: Indices, weights: Array, found: Ar
 
 @njit(f"void({PIXELS}, uint8[:, ::1], int64, int64)", nogil=True, error_model="numpy")
 def _shrink(image: Image, found: Image, begin: int, end: int) -> None:
-    if begin == end:
-        return
     height, width = len(found), found.shape[1] // 3
     top, bottom, down = _shares(0.0, len(image) / height, height, len(image), SLIVER)
     left, right, across = _shares(0.0, image.shape[1] / found.shape[1], width, image.shape[1] // 3, SLIVER)

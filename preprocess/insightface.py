@@ -23,8 +23,7 @@ Points = NDArray[np.float64]
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 CROP_THRESHOLDS = (0.0, 0.2)  # of rnet and onet: UAI insightface_infer.py
-PNET_THRESHOLD, FULL_THRESHOLDS = 0.6, (0.7, 0.8)
-MIN_FACE_SIZE, FACTOR = 20.0, 0.709
+FULL = cascade.Options(threshold_onet=0.8)
 MAX_MOVE = 0.35  # of the patch: a landmark that would move further stays
 LARGE = 2000  # pixels, of a cut's side
 
@@ -66,16 +65,16 @@ def locate(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> Fa
 
 def search(image: Image, networks: Networks, lnet: LandmarkNetwork | None) -> Face | None:
     """The surest face in a photo uint8[height, width, 3], RGB (`det_type=0`); None where the networks see none."""
-    return _best(image, _propose(image, networks), FULL_THRESHOLDS, networks, lnet)
+    return _best(image, _propose(image, networks), (FULL.threshold_rnet, FULL.threshold_onet), networks, lnet)
 
 
 def _propose(image: Image, networks: Networks) -> box.Boxes:
     """First stage: candidates float64[n, 4], square and in whole pixels."""
-    factors = pyramid.scales(image, MIN_FACE_SIZE, FACTOR)
+    factors = pyramid.scales(image, FULL.min_face_size, FULL.factor)
     if factors and min(image.shape[:2]) * factors[-1] <= pyramid.CELL:  # exactly one cell counts as too small here
         factors.pop()
     levels = [_scaled(image, *pyramid.size(image, factor)) for factor in factors]
-    cells = pyramid.scan(levels, networks.pnet, networks.workers, PNET_THRESHOLD)
+    cells = pyramid.scan(levels, networks.pnet, networks.workers, FULL.threshold_pnet)
     corners = cells.corners() + 1
     found = np.round(np.hstack([corners, corners + pyramid.CELL]) / np.array(factors)[cells.level, None])
     scores = cascade.probability(cells.log_odds)

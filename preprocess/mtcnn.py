@@ -11,29 +11,8 @@ import numpy as np
 
 from preprocess import area, pyramid
 from preprocess import boxes as box
-from preprocess.cascade import Networks, best, probability, view
-from preprocess.errors import InputError
+from preprocess.cascade import Networks, Options, best, probability, view
 from preprocess.pyramid import Array, Image
-
-
-@dataclass(frozen=True)
-class Options:
-    """What counts as a face."""
-
-    min_face_size: float = 20.0  # pixels, shorter side
-    threshold_pnet: float = 0.6  # probabilities, one a network
-    threshold_rnet: float = 0.7
-    threshold_onet: float = 0.7
-    factor: float = 0.709  # between two levels of the pyramid
-
-    def __post_init__(self) -> None:
-        if not 12 <= self.min_face_size <= 5000:
-            raise InputError("parameter_invalid", "min_face_size must lie in 12..5000 pixels")
-        for name in ("threshold_pnet", "threshold_rnet", "threshold_onet"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError("parameter_invalid", f"{name} must lie in 0..1")
-        if not 0.1 <= self.factor <= 0.9:
-            raise InputError("parameter_invalid", "factor must lie in 0.1..0.9")
 
 
 @dataclass(frozen=True)

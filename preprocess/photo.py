@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocess import align, arcface, facenet, mtcnn, pyramid
+from preprocess import align, arcface, cascade, facenet, mtcnn, pyramid
 from preprocess.errors import InputError
 
 MAX_FACES = 32  # the embedding networks' largest batch
@@ -26,7 +26,7 @@ class Options:
     facenet: the pictures that FaceNet is given; not for a request to choose.
     """
 
-    mtcnn: mtcnn.Options
+    mtcnn: cascade.Options
     apply_exif: bool
     case_study: bool
     facenet: facenet.Form
@@ -50,7 +50,7 @@ class Options:
             else:
                 known = ", ".join((*numbers, "apply_exif", "deadline_ms"))
                 raise InputError("parameter_invalid", f"there is no such request parameter; known are {known}")
-        return cls(mtcnn.Options(**numbers), apply_exif, crop == "case_study", facenet.Form.read(defaults))
+        return cls(cascade.Options(**numbers), apply_exif, crop == "case_study", facenet.Form.read(defaults))
 
 
 def best(faces: mtcnn.Faces) -> mtcnn.Faces:

@@ -239,11 +239,11 @@ def _check_served(folder: Path) -> None:
         raise PreparationError(f"this detector cannot be served: {error}") from None
     for name, later in {"pnet": None, "rnet": served.rnet, "onet": served.onet}.items():
         pictures = _pictures(name)
-        pixels = (pictures / SCALE + MEAN).transpose(0, 2, 3, 1)
+        pixels = pictures / SCALE + MEAN
         if later:
-            numbers = later(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32))
+            numbers = later(pixels.astype(np.float32))
         else:
-            numbers = np.stack([served.pnet(picture) for picture in pixels.astype(np.uint8)])
+            numbers = np.stack([served.pnet(picture) for picture in pixels.transpose(0, 2, 3, 1).astype(np.uint8)])
         found = np.concatenate([probability(numbers[:, :1]), numbers[:, 1:]], axis=1)
         outputs = reversed(native.onnxruntime(folder / f"{name}.onnx", pictures))  # as served: prob, reg, landmarks
         expected = np.concatenate([rows.reshape(len(rows), -1, *rows.shape[2:]) for rows in outputs], axis=1)

@@ -143,7 +143,7 @@ def triton(repository: Path, rounds: int) -> list[dict[str, Any]]:
 def in_process(data: bytes, loaded: cascade.Networks, seconds: float) -> float:
     count, begun = 0, time.perf_counter()
     while time.perf_counter() < begun + seconds:
-        mtcnn.detect(image.decode(data, apply_exif=True), loaded, mtcnn.Options())
+        mtcnn.detect(image.decode(data, apply_exif=True), loaded, cascade.Options())
         count += 1
     return count / (time.perf_counter() - begun)
 

@@ -8,7 +8,7 @@ import pytest
 import skimage
 
 from preprocess import boxes as box
-from preprocess import image, insightface, mtcnn, networks
+from preprocess import cascade, image, insightface, mtcnn, networks
 from preprocess.cascade import Networks
 
 ASTRONAUT: np.ndarray = skimage.data.astronaut()
@@ -115,7 +115,7 @@ def test_full_mode_is_the_original_on_photos_too(weights: Path, loaded: Networks
 def test_both_modes_find_the_face_of_a_crop(loaded: Networks, find: insightface.Finder) -> None:
     found = find(FACE, loaded, None)
     assert found is not None
-    expected = mtcnn.detect(FACE, loaded, mtcnn.Options()).landmarks[0]
+    expected = mtcnn.detect(FACE, loaded, cascade.Options()).landmarks[0]
     np.testing.assert_allclose(found.landmarks, expected, atol=6)
 
 

@@ -9,9 +9,8 @@ import pytest
 import skimage
 
 from preprocess import area, image, mtcnn, networks, pyramid
-from preprocess.cascade import Networks, PatchNetwork
+from preprocess.cascade import Networks, Options, PatchNetwork
 from preprocess.errors import InputError
-from preprocess.mtcnn import Options
 from preprocess.workers import Workers
 
 ASTRONAUT: np.ndarray = skimage.data.astronaut()

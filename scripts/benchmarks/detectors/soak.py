@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import skimage
 
-from preprocess import mtcnn, networks
+from preprocess import cascade, mtcnn, networks
 from preprocess.engines import cores
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     for number in range(1, count + 1):
         height, width = random.integers(20, 700, 2)
         top, left = random.integers(0, 1024 - 700, 2)
-        mtcnn.detect(np.ascontiguousarray(photo[top : top + height, left : left + width]), loaded, mtcnn.Options())
+        mtcnn.detect(np.ascontiguousarray(photo[top : top + height, left : left + width]), loaded, cascade.Options())
         if number in (10, 50) or number % 100 == 0:
             print(json.dumps({"photos": number, "megabytes": resident()}), flush=True)
 
