@@ -4,7 +4,8 @@ Triton 2.51 takes a model for ready whose Python process died or hangs. Each pro
 (preprocess/watched.py), and the kernel one of its processor time. Whoever is stopped or waits for a lock gains no
 processor time; whoever works does, however slowly. So a process hangs when it is stopped, or does not work though a
 call of it is under way or requests wait before its model, of which it takes none. One that works hangs when the same
-call is under way for longer than it is let work (preprocess/serving.py). A model may have several processes, of which
+call is under way for longer than it is let work, or its main thread computes for longer than any step of a library
+takes and gives no sign (preprocess/serving.py). A model may have several processes, of which
 each is seen apart.
 
 Triton's own bound for what waits (`default_queue_policy`) costs half a second now and then: with one it does not wake
@@ -28,8 +29,10 @@ HUNG_LOOKS = 4  # in a row, two a second, without work
 GONE_LOOKS = 2  # a list of processes that is read while one comes or goes may lack another
 MOST_WAITING = 256  # before one model: as many as two cores answer in a deadline
 RESTING_TICKS = 1  # hundredths of a second that a waiting process may use between two looks
-# Calls begun so far; until when the one under way must be over, of time.monotonic(), or 0.
-CALLS = struct.Struct("=qd")
+# Calls begun so far; until when the one under way must be over, of time.monotonic(), or 0; how much processor time its
+# main thread may have used up by then or by its next sign.
+CALLS = struct.Struct("=qdd")
+TICKS = 100  # a second, of the kernel's processor times
 METRIC = re.compile(r'nv_inference_pending_request_count\{[^}]*model="([^"]+)"[^}]*\} (\S+)')
 
 
@@ -37,8 +40,9 @@ METRIC = re.compile(r'nv_inference_pending_request_count\{[^}]*model="([^"]+)"[^
 class Work:
     """What a process of a model has done since it was started, and how many requests wait before the model.
 
-    ticks: hundredths of a second of processor time; calls: of Triton's, begun so far; left: seconds that the one under
-    way may still take, or None; stopped: by a signal
+    ticks: of processor time; calls: of Triton's, begun so far; left: seconds that the one under
+    way may still take, of the clock or of its main thread's processor time until its next sign, or None; stopped: by a
+    signal
     """
 
     model: str
@@ -131,16 +135,24 @@ def _processes(server: int) -> Iterator[tuple[int, str]]:
 def work_of(pid: int, model: str, waiting: int, records: Path) -> Work:
     """What the kernel and the process itself tell of its work."""
     record = _read(records / str(pid))
-    calls, until = CALLS.unpack(record) if len(record) == CALLS.size else (0, 0.0)
-    fields = _read(Path("/proc", str(pid), "stat")).rpartition(b")")[2].split()
+    calls, until, most = CALLS.unpack(record) if len(record) == CALLS.size else (0, 0.0, 0.0)
+    process = Path("/proc", str(pid))
+    state, ticks = _processor_time(process / "stat")
+    _, of_main_thread = _processor_time(process / "task" / str(pid) / "stat")
     return Work(
         model,
-        ticks=int(fields[11]) + int(fields[12]) if fields else 0,  # user, system
+        ticks=ticks,
         calls=calls,
-        left=until - time.monotonic() if until else None,
+        left=min(until - time.monotonic(), most - of_main_thread / TICKS) if until else None,
         waiting=waiting,
-        stopped=fields[:1] == [b"T"],
+        stopped=state == b"T",
     )
+
+
+def _processor_time(stat: Path) -> tuple[bytes, int]:
+    """The state of a process or thread, and its ticks as user and as system."""
+    fields = _read(stat).rpartition(b")")[2].split()
+    return (fields[0], int(fields[11]) + int(fields[12])) if fields else (b"", 0)
 
 
 def _read(file: Path) -> bytes:

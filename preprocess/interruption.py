@@ -14,11 +14,12 @@ class Interrupted(BaseException):
 
 
 @contextlib.contextmanager
-def interruptible(seconds: float, gone: Callable[[], bool]) -> Iterator[None]:
-    """A block that ends with Interrupted after `seconds`, or soon after `gone()`, wherever its Python code then is.
+def interruptible(seconds: float, awaited: Callable[[], bool]) -> Iterator[None]:
+    """A block that ends with Interrupted after `seconds`, or soon after `awaited()` is false, wherever its Python code
+    then is.
 
     Where no time is left it does not begin. For the main thread, as Python's signals are. A single call of a library
-    that never returns is not ended.
+    that never returns is not ended; `awaited` is not asked any more.
     """
     if seconds <= 0:
         raise Interrupted
@@ -28,7 +29,7 @@ def interruptible(seconds: float, gone: Callable[[], bool]) -> Iterator[None]:
     def look(number: int, frame: FrameType | None) -> None:
         if over:  # the timer ran out in the moment it was to be stopped
             return
-        if time.monotonic() > end or gone():
+        if time.monotonic() > end or not awaited():
             raise Interrupted
         signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY_SECONDS)  # anew each time: none is left behind by the raise
 

@@ -29,6 +29,8 @@ WORK_SECONDS = 9.0  # of one call of Triton's
 # After which client/stubs.py takes a model for hung: the work and the longest step that Python cannot interrupt; for a
 # network, which cannot be interrupted at all, its largest batch on a slow and busy core.
 CALL_SECONDS, RUN_SECONDS = 14.0, 30.0
+# Of processor time in one step of a library: decoding 25 megapixels has steps of up to 0.6 s on a core of an AMD EPYC.
+STEP_SECONDS = 2.0
 
 log = logging.getLogger("face")
 
@@ -55,8 +57,6 @@ class Config:
         return cls(
             directory=Path(args["model_repository"]) / args["model_version"],
             parameters={key: value["string_value"] for key, value in model["parameters"].items()},
-            # Instances x threads never exceed the cores, but for face_detect: each of its two takes them all
-            # (docs/performance.md), as a photo may come alone.
             threads=max(1, cores() // instances),
             gpu=int(args["model_instance_device_id"]) if on_gpu else None,
         )
@@ -85,7 +85,7 @@ class PythonModel:
     infer: Callable[[Request], Arrays]
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        self.watched = Watched(args["model_name"], CALL_SECONDS)
+        self.watched = Watched(args["model_name"], CALL_SECONDS, STEP_SECONDS)
         self.load(Config.read(args))
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -93,7 +93,27 @@ class PythonModel:
             if self.watched.overfull():
                 return [_busy() for _ in requests]
             end = time.monotonic() + WORK_SECONDS  # of all together: what hangs is told by its silence
-            return [_respond(request, end, self.infer) for request in requests]
+            return [self._respond(request, end) for request in requests]
+
+    def _respond(self, request: Any, end: float) -> Any:
+        """The answer; an error where it is not there at `end`, of time.monotonic(), or once nobody waits for it."""
+
+        def awaited() -> bool:
+            self.watched.sign()
+            return not request.is_cancelled()
+
+        if not awaited():
+            return _error("the caller has gone", pb_utils.TritonError.CANCELLED)
+        try:
+            asked = _read(request)
+            with interruptible(min(asked.seconds, end - time.monotonic()), awaited):
+                return _response(self.infer(asked))
+        except Interrupted:
+            return _late()
+        except InputError as error:
+            return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+        except Exception as error:
+            return _internal_error(error)
 
 
 class BatchModel:
@@ -157,22 +177,6 @@ def _read(request: Any) -> Request:
         wanted=frozenset(request.requested_output_names()),
         seconds=deadline / 1000 - time.time(),
     )
-
-
-def _respond(request: Any, end: float, infer: Callable[[Request], Arrays]) -> Any:
-    """The answer; an error where it is not there at `end`, of time.monotonic(), or once nobody waits for it."""
-    if request.is_cancelled():
-        return _error("the caller has gone", pb_utils.TritonError.CANCELLED)
-    try:
-        asked = _read(request)
-        with interruptible(min(asked.seconds, end - time.monotonic()), request.is_cancelled):
-            return _response(infer(asked))
-    except Interrupted:
-        return _late()
-    except InputError as error:
-        return _error(str(error), pb_utils.TritonError.INVALID_ARG)
-    except Exception as error:
-        return _internal_error(error)
 
 
 def _internal_error(error: Exception) -> Any:

@@ -1,7 +1,7 @@
 """Threads that share the parts of one photo's work with the thread that asks for it."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -33,9 +33,10 @@ class Workers:
         shares = [self._others.submit(work) for _ in range(min(self.threads, len(waiting)) - 1)]
         try:
             work()
-        finally:
-            waiting.clear()
             running = [share for share in shares if not share.cancel()]  # those of other callers may not have begun
             for share in running:
                 share.result()
+        finally:
+            waiting.clear()
+            wait(share for share in shares if not share.cancel())  # also of a call that is interrupted as it waits
         return [results[place] for place in range(len(results))]

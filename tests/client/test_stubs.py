@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -88,6 +89,31 @@ def test_what_a_process_tells_of_its_calls_is_read(tmp_path: Path, monkeypatch: 
         assert 29 < (seen().left or 0) <= 29.98
     assert (seen().calls, seen().left) == (1, None)
     assert seen().ticks > 0
+
+
+def test_a_process_whose_main_thread_computes_and_gives_no_sign_works_without_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACE_WATCHED", str(tmp_path))
+    watched = Watched("face_detect", 14.0, silent=0.2)
+
+    def left() -> float:
+        return work_of(os.getpid(), "face_detect", 0, tmp_path).left or 0
+
+    def compute(seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    with watched.call():
+        other = threading.Thread(target=compute, args=(0.3,))  # which the main thread awaits
+        other.start()
+        other.join()
+        assert 0.1 < left() < 0.25
+        compute(0.3)
+        assert left() < 0
+        watched.sign()
+        assert 0.1 < left() < 0.25
 
 
 def test_a_stopped_process_is_seen_to_be_stopped(tmp_path: Path) -> None:

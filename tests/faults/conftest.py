@@ -95,8 +95,7 @@ def seconds_until(condition: bool, server: Server, limit: float) -> float:
 
 
 def processes(server: Server) -> dict[str, int]:
-    """The server's processes by name: triton, gateway, and each model's Python process by the model's name, the second
-    with a 2: `face_detect 2`."""
+    """The server's processes by name: triton, gateway, and each model's Python process by the model's name."""
     listing = subprocess.run(
         ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     ).stdout
@@ -112,8 +111,7 @@ def processes(server: Server) -> dict[str, int]:
             found["triton"] = pid
             for stub, arguments in children.get(pid, []):
                 if "/1/model.py" in arguments:  # a dead one is listed without
-                    model = Path(arguments.split()[1]).parents[1].name
-                    found[f"{model} 2" if model in found else model] = stub
+                    found[Path(arguments.split()[1]).parents[1].name] = stub
     return found
 
 

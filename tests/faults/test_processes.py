@@ -141,7 +141,7 @@ def test_a_launcher_that_is_killed_leaves_no_orphan(repository: Path) -> None:
     hurt(server, "facenet", signal.SIGSTOP)  # as one is that waits for tritonserver
     server.process.kill()
     server.process.communicate()
-    assert len(pids) == 10
+    assert len(pids) == 9
     deadline = time.monotonic() + 10
     while any(Path("/proc", str(pid)).exists() for pid in pids) or folders() - before:
         assert time.monotonic() < deadline, "processes or files outlive their launcher"

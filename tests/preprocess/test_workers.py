@@ -1,8 +1,10 @@
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from preprocess.interruption import Interrupted, interruptible
 from preprocess.workers import Workers
 
 
@@ -39,3 +41,17 @@ def test_callers_do_not_wait_for_each_others_work() -> None:
         assert workers.map(str, range(20)) == [str(number) for number in range(20)]
         held.set()
         assert slow.result() == [True, True]
+
+
+def test_a_call_that_is_interrupted_as_it_waits_leaves_no_thread_at_work() -> None:
+    caller, both, done = threading.get_ident(), threading.Barrier(2, timeout=10), []
+
+    def work(_: int) -> None:
+        both.wait()
+        if threading.get_ident() != caller:
+            time.sleep(0.4)
+            done.append("the other thread")
+
+    with pytest.raises(Interrupted), interruptible(0.1, lambda: True):
+        Workers(2).map(work, range(2))
+    assert done == ["the other thread"]
