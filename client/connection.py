@@ -58,30 +58,45 @@ class Connection(InferenceServerClient):  # type: ignore[misc]  # tritonclient h
         self._survives = numbers is not None and (int(numbers[1]), int(numbers[2])) >= SURVIVES_FROM
 
     async def infer(
-        self, model_name: str, inputs: list[Any], *, client_timeout: float, parameters: Any = None, **others: Any
+        self,
+        model_name: str,
+        inputs: list[Any],
+        *,
+        client_timeout: float,
+        lost: asyncio.Future[None] | None = None,
+        parameters: Any = None,
+        **others: Any,
     ) -> InferResult:
-        """Triton's answer within `client_timeout` seconds; raises InferenceServerException."""
-        if self._survives:
-            ask = super().infer(model_name, inputs, client_timeout=client_timeout, parameters=parameters, **others)
-            return await ask
-        late = {"deadline_ms": round((time.time() + client_timeout) * 1000)}  # preprocess/serving.py heeds it
-        ask = super().infer(
-            model_name,
-            inputs,
-            client_timeout=client_timeout + LAST_RESORT_SECONDS,
-            parameters={**(parameters or {}), **late},
-            **others,
-        )
+        """Triton's answer within `client_timeout` seconds; raises InferenceServerException.
+
+        lost: once it is done, the call is given up as one to a server that is not available.
+        """
+        patience: float | None = None
+        if not self._survives:
+            patience = client_timeout
+            late = {"deadline_ms": round((time.time() + patience) * 1000)}  # preprocess/serving.py heeds it
+            parameters, client_timeout = {**(parameters or {}), **late}, client_timeout + LAST_RESORT_SECONDS
+        ask = super().infer(model_name, inputs, client_timeout=client_timeout, parameters=parameters, **others)
         call = asyncio.ensure_future(ask)
         try:
-            await asyncio.wait((call,), timeout=client_timeout)
+            ends = (call,) if lost is None else (call, lost)
+            await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not call.done():
-                self._left.add(call)
-                call.add_done_callback(partial(self._ended, model_name))
-        if not call.done():
-            raise InferenceServerException("no answer in time", status=str(grpc.StatusCode.DEADLINE_EXCEEDED))
-        return call.result()
+                self._leave(model_name, call)
+        if call.done():
+            return call.result()
+        if lost is not None and lost.done():
+            raise InferenceServerException("it hangs", status=str(grpc.StatusCode.UNAVAILABLE))
+        raise InferenceServerException("no answer in time", status=str(grpc.StatusCode.DEADLINE_EXCEEDED))
+
+    def _leave(self, model: str, call: "asyncio.Future[InferResult]") -> None:
+        """Wait for a call no longer."""
+        if self._survives:
+            call.cancel()
+        else:
+            self._left.add(call)
+            call.add_done_callback(partial(self._ended, model))
 
     def _ended(self, model: str, call: "asyncio.Future[InferResult]") -> None:
         self._left.discard(call)

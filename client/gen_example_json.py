@@ -31,25 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser, what: str = "pictures, one fa
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write test.json; 1 where a picture cannot be read."""
+    """Write test.json; 1 where a picture cannot be read or test.json not be written."""
     try:
-        faces = [facenet.resize(read(path), args.image_size) for path in args.image_files]
-    except Unreadable as error:
+        write([facenet.resize(read(path), args.image_size) for path in args.image_files])
+    except Unusable as error:
         print(f"gen_example_json: {error}", file=sys.stderr)
         return 1
-    OUTPUT.write_text(body(faces))
     return 0
 
 
 def pixels(text: str) -> int:
     """A length for argparse: a whole number of pixels, at least one."""
-    length = int(text)
-    if not 1 <= length <= 4096:
-        raise argparse.ArgumentTypeError("must lie in 1..4096 pixels")
-    return length
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give a whole number of pixels from 1 to 4096")
+    return int(text)
 
 
-class Unreadable(Exception):
+class Unusable(Exception):
     """A file that cannot be used; the message names it and says why."""
 
 
@@ -58,9 +56,17 @@ def read(path: Path) -> NDArray[np.uint8]:
     try:
         return image.decode(path.expanduser().read_bytes())
     except OSError as error:
-        raise Unreadable(f"{path}: {error.strerror}") from None
+        raise Unusable(f"{path}: {error.strerror}") from None
     except InputError as error:
-        raise Unreadable(f"{path}: {error}") from None
+        raise Unusable(f"{path}: {error}") from None
+
+
+def write(faces: Sequence[NDArray[np.uint8]]) -> None:
+    """Write test.json; raises Unusable where that cannot be."""
+    try:
+        OUTPUT.write_text(body(faces))
+    except OSError as error:
+        raise Unusable(f"{OUTPUT}: {error.strerror}") from None
 
 
 def body(faces: Sequence[NDArray[np.uint8]]) -> str:

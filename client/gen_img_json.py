@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client import gen_example_json
-from client.gen_example_json import OUTPUT, Unreadable, body, read
+from client.gen_example_json import OUTPUT, Unusable, read, write
 from preprocess import cascade, facenet, mtcnn, networks
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "model_repository" / "face_detect" / "1"
@@ -30,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write test.json; 1 where a photo cannot be read or shows no face."""
+    """Write test.json; 1 where a photo cannot be read or shows no face, or test.json cannot be written."""
     if not (WEIGHTS / "onet.onnx").is_file():
         print("gen_img_json: the detector's weights are not here; run scripts/prepare-models", file=sys.stderr)
         return 1
     try:
         photos = [read(path) for path in args.image_files]
-    except Unreadable as error:
+    except Unusable as error:
         print(f"gen_img_json: {error}", file=sys.stderr)
         return 1
     detector = networks.load(WEIGHTS, threads=os.cpu_count() or 1)
@@ -48,7 +48,11 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         print(f"gen_img_json: no face to write, {OUTPUT} is left as it was", file=sys.stderr)
         return 1
-    OUTPUT.write_text(body(found))
+    try:
+        write(found)
+    except Unusable as error:
+        print(f"gen_img_json: {error}", file=sys.stderr)
+        return 1
     return 0 if len(found) == len(crops) else 1
 
 

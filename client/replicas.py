@@ -48,6 +48,7 @@ class Replica:
         self.client = Connection(address, self.answered)
         self.up = False
         self.in_flight = 0
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # done when it is found to hang
         self.probed = asyncio.Event()
         self._poked = asyncio.Event()
         self._silent = 0
@@ -91,6 +92,9 @@ class Replica:
             except Exception as error:  # whatever it is, the next look must come
                 logger.error("looking at Triton at %s failed with %s", self.address, type(error).__name__)
                 self.up = False
+            if self._silent >= SILENT_PROBES:
+                self.lost.set_result(None)
+                self.lost = asyncio.get_running_loop().create_future()
             if self.well != before:
                 logger.warning("Triton at %s is %s", self.address, "ready" if self.well else "not ready")
             if not self.well:

@@ -17,8 +17,10 @@ from types import FrameType
 
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
+from client.keys import read_keys
 from client.settings import Settings, SettingsError
 from client.supervisor import Gateway, start, supervise
+from client.uai_config import main_class
 from client.weights import require_prepared
 
 
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, interrupt_on_signal)
     try:
         settings = require_settings()
+        require_files(settings)
         require_free(args.port, ports.http, ports.grpc, ports.metrics)
         require_prepared(args.repository)
         print("Loading the models ...", flush=True)
@@ -88,6 +91,19 @@ def require_settings() -> Settings:
     """The settings; raises LaunchError for an environment with one that is wrong or that there is not."""
     try:
         return Settings.from_env(os.environ)
+    except SettingsError as error:
+        raise LaunchError(str(error)) from None
+
+
+def require_files(settings: Settings) -> None:
+    """Raise LaunchError where the gateway could not use its file of keys or its .conf: it starts after the models."""
+    try:
+        if settings.api_keys_file:
+            read_keys(settings.api_keys_file)
+        if settings.uai_service_config:
+            from client.services import SERVICES  # and 30 MB of tritonclient, which the launcher needs for nothing else
+
+            main_class(settings.uai_service_config, tuple(SERVICES))
     except SettingsError as error:
         raise LaunchError(str(error)) from None
 

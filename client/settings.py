@@ -131,7 +131,7 @@ def _parse(key: str, text: str, kind: Any, bounds: Mapping[str, float]) -> Any:
     try:
         value = CASTS[kind](text)
     except ValueError:
-        expected = "yes or no" if kind is bool else f"a valid {kind.__name__}"
+        expected = {bool: "yes or no", int: "a whole number"}.get(kind, "a number")
         raise SettingsError(f"{key}={text!r} is not {expected}") from None
     if bounds and not bounds["low"] <= value <= bounds["high"]:
         raise SettingsError(f"{key}={text} must be from {bounds['low']} to {bounds['high']}")

@@ -134,16 +134,17 @@ def _processes(server: int) -> Iterator[tuple[int, str]]:
 
 def work_of(pid: int, model: str, waiting: int, records: Path) -> Work:
     """What the kernel and the process itself tell of its work."""
-    record = _read(records / str(pid))
-    calls, until, most = CALLS.unpack(record) if len(record) == CALLS.size else (0, 0.0, 0.0)
     process = Path("/proc", str(pid))
     state, ticks = _processor_time(process / "stat")
     _, of_main_thread = _processor_time(process / "task" / str(pid) / "stat")
+    now = time.monotonic()
+    record = _read(records / str(pid))  # last: a sign that comes meanwhile counts
+    calls, until, most = CALLS.unpack(record) if len(record) == CALLS.size else (0, 0.0, 0.0)
     return Work(
         model,
         ticks=ticks,
         calls=calls,
-        left=min(until - time.monotonic(), most - of_main_thread / TICKS) if until else None,
+        left=min(until - now, most - of_main_thread / TICKS) if until else None,
         waiting=waiting,
         stopped=state == b"T",
     )

@@ -1,5 +1,6 @@
 """The gateway's one way to Triton: a call with a deadline, its outputs checked, its failures turned into ours."""
 
+import asyncio
 import math
 import re
 import struct
@@ -105,7 +106,8 @@ class Triton:
         """Run a model until `deadline`, a time of time.monotonic(); raises ServiceError.
 
         The arrays come back as the contract says (dtype, shape, a row for each row of a batch) and finite. A model is
-        a function of its inputs, so a call that a replica could not take is repeated, once, on another.
+        a function of its inputs, so a call that a replica could not take, or did not answer before it was found to
+        hang, is repeated, once, on another.
         """
         call = Call(
             str(next(self._numbers)),
@@ -163,8 +165,9 @@ class Triton:
         first = self._replicas.pick(call.model)
         if first is None:
             raise Busy(*NOT_READY)
+        others = len(self._replicas.able(call.model)) > 1
         try:
-            return await self._ask(first, call)
+            return await self._ask(first, call, first.lost if others else None)
         except InferenceServerException as error:
             second = self._replicas.pick(call.model, but=first)
             if error.status() != str(grpc.StatusCode.UNAVAILABLE) or second is None or self._retries < 1:
@@ -175,8 +178,8 @@ class Triton:
         except InferenceServerException as error:
             _raise(error)
 
-    async def _ask(self, replica: Replica, call: "Call") -> InferResult:
-        """One call in what is left of the time; raises InferenceServerException."""
+    async def _ask(self, replica: Replica, call: "Call", lost: asyncio.Future[None] | None = None) -> InferResult:
+        """One call in what is left of the time, and not after `lost`; raises InferenceServerException."""
         seconds = call.deadline - time.monotonic()
         if seconds <= 0:
             raise DeadlineExceeded(*TOO_LATE)
@@ -191,6 +194,7 @@ class Triton:
                     outputs=call.outputs,
                     timeout=math.ceil(seconds * 1e6),  # microseconds in each model's queue
                     client_timeout=seconds,
+                    lost=lost,
                     headers=metadata,
                     parameters=call.parameters,
                 )

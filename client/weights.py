@@ -16,7 +16,7 @@ BLOCK = 1024 * 1024
 def require_prepared(repository: Path) -> None:
     """Raise LaunchError for a folder that prepare-models has not filled, or whose files are no longer what it wrote.
 
-    The 200 MB of the default models take 0.2 s.
+    The 310 MB of the default models take 0.2 s.
     """
     remedy = f"run scripts/prepare-models --repository {repository}"
     try:

@@ -63,11 +63,15 @@ def parse_images_of_likely_key(body: bytes, settings: Settings) -> tuple[bytes, 
 def parse_object(body: bytes, settings: Settings) -> dict[str, Any]:
     """One JSON object with unique keys, finite numbers and whole characters; raises BadRequest."""
     if not body:
-        raise BadRequest("body_empty", 'the body is empty; send {"cnt": 2, "images": ["<base64>", "<base64>"]}')
+        raise BadRequest("body_empty", 'the body is empty; send JSON such as {"images": ["<base64>", "<base64>"]}')
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadRequest("json_encoding", "the body is neither a picture nor JSON in UTF-8") from None
+        if looks_like_a_picture(body):
+            message = "this address takes JSON with pictures in base64, not a picture itself"
+        else:
+            message = "the body is neither a picture nor JSON in UTF-8"
+        raise BadRequest("json_encoding", message) from None
     if text.count("[") + text.count("{") > MAX_BRACKETS:
         raise BadRequest("json_too_deep", f"the JSON has more than {MAX_BRACKETS} brackets")
     if text.count(",") > settings.max_json_values:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from preprocess.errors import InputError
 
 MAX_PARTS = 20_000  # segments or chunks; encoders write one for each few KiB
-MAX_SCANS = 32  # passes over the pixels of a progressive JPEG; encoders write about ten
+MAX_SCANS = 16  # passes over the pixels of a progressive JPEG; encoders write about ten
 
 MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 NEXT_MARKER = re.compile(rb"\xff[\x01-\xfe]")

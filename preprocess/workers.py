@@ -1,7 +1,7 @@
 """Threads that share the parts of one photo's work with the thread that asks for it."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -30,13 +30,19 @@ class Workers:
                     return
                 results[place] = function(item)
 
-        shares = [self._others.submit(work) for _ in range(min(self.threads, len(waiting)) - 1)]
+        shares: list[Future[None]] = []
         try:
+            shares += (self._others.submit(work) for _ in range(min(self.threads, len(waiting)) - 1))
             work()
-            running = [share for share in shares if not share.cancel()]  # those of other callers may not have begun
-            for share in running:
-                share.result()
-        finally:
+            for share in shares:
+                if not share.cancel():  # it may wait behind another caller's
+                    share.result()
+        except BaseException:
             waiting.clear()
-            wait(share for share in shares if not share.cancel())  # also of a call that is interrupted as it waits
+            running = [share for share in shares if not share.cancel()]
+            try:
+                wait(running)
+            finally:
+                wait(running)  # the first may be interrupted
+            raise
         return [results[place] for place in range(len(results))]

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     async def detect(client: AsyncFaceClient) -> int:
         photo = terminal.read(args.photo)
-        parameters = {"min_face_size": args.min_face_size} if args.min_face_size else None
+        parameters = None if args.min_face_size is None else {"min_face_size": args.min_face_size}
         faces = await client.detect(photo, parameters)
         print(as_json(faces) if args.json else as_text(faces))
         if args.draw:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from client.errors import BadPicture, BadRequest, BadUpstream, DeadlineExceeded, ServiceError, TooLarge
+from client.errors import BadPicture, BadRequest, BadUpstream, DeadlineExceeded, ServiceError, TooLarge, Unauthorised
 from client.face_client import DEFAULT_URL, TIMEOUT_SECONDS, AsyncFaceClient
 from client.faces import NETWORKS, EmbeddedFaces, Network
 from client.keys import listed
@@ -88,6 +88,9 @@ def ask(
         if needs:
             require(needs)
         return asyncio.run(with_client())
+    except Unauthorised:
+        remedy = "give --key-file" if args.key_file is None else f"the first in {args.key_file} is none of its own"
+        print(f"{command}: the gateway asks for a key; {remedy}", file=sys.stderr)
     except (Failure, ServiceError, ValueError) as error:
         print(f"{command}: {error}", file=sys.stderr)
     except OSError as error:

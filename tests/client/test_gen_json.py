@@ -69,11 +69,18 @@ def test_a_file_that_is_no_picture_is_one_clear_line(capsys):
     )
 
 
+@pytest.mark.parametrize("command", ["gen_example_json", "gen_img_json"])
+def test_a_test_json_that_cannot_be_written_is_one_clear_line(command, repository, capsys):
+    Path("test.json").mkdir()
+    assert main([command, "--image_files", "face.png"]) == 1
+    assert capsys.readouterr().err == f"{command}: test.json: Is a directory\n"
+
+
 @pytest.mark.parametrize("size", ["0", "-160", "5000", "big"])
 def test_a_size_that_makes_no_picture_is_refused(size, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["gen_example_json", "--image_files", "face.png", "--image_size", size])
-    assert "--image_size" in capsys.readouterr().err
+    assert f"--image_size: {size!r} is no size; give a whole number of pixels from 1 to 4096" in capsys.readouterr().err
 
 
 def test_the_best_face_is_cut_out_with_a_margin(repository):

@@ -17,7 +17,8 @@ from client.errors import Busy, DeadlineExceeded, ServiceError
 from client.replicas import Replicas, addresses_of
 from client.triton import Triton, images
 from tests.client.live import PROJECT, free_port
-from tests.fakes.triton import BRITTLE, FakeTriton, fails, held, sleeps
+from tests.fakes.network import Network
+from tests.fakes.triton import BRITTLE, STURDY, FakeTriton, fails, held, sleeps
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +97,35 @@ def test_the_one_with_fewer_calls_in_flight_is_taken(pair):
 
     with_triton(both(pair), main)
     assert len(pair[0].calls) == 1
+
+
+@pytest.mark.parametrize("version", [STURDY, BRITTLE])
+def test_calls_to_a_replica_that_is_found_to_hang_are_repeated_on_another(pair, version):
+    pair[0].version = version
+
+    async def main(triton):
+        await embed(triton)
+        await embed(triton)
+        network.dead = True
+        await asyncio.gather(*(embed(triton, seconds=30.0) for _ in range(4)))
+
+    with Network(pair[0].port) as network:
+        with_triton(f"127.0.0.1:{network.port},{pair[1].url}", main)
+
+
+@pytest.mark.parametrize("version", [STURDY, BRITTLE])
+def test_calls_to_the_only_replica_wait_though_it_seems_to_hang(pair, version):
+    pair[0].version = version
+
+    async def main(triton):
+        await embed(triton)
+        network.dead = True
+        with pytest.raises(DeadlineExceeded):
+            await embed(triton, seconds=2.5)
+        assert not triton.ready()
+
+    with Network(pair[0].port) as network:
+        with_triton(f"127.0.0.1:{network.port}", main)
 
 
 def test_no_replica_is_busy_at_once():

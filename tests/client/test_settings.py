@@ -51,7 +51,7 @@ def test_a_collector_that_is_no_http_address_is_refused(endpoint):
 
 @pytest.mark.parametrize("text", ["x", "1.5", "0x10", "1e3"])
 def test_what_is_no_whole_number_is_refused(text):
-    with pytest.raises(SettingsError, match=r"FACE_PORT=.*is not a valid int"):
+    with pytest.raises(SettingsError, match=r"FACE_PORT=.*is not a whole number"):
         Settings.from_env({"FACE_PORT": text})
 
 

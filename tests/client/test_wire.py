@@ -178,6 +178,11 @@ def test_an_empty_body_is_no_picture():
     assert code_of(wire.parse_picture, b"") == "body_empty"
 
 
+def test_a_picture_where_json_is_due_is_told_so() -> None:
+    with pytest.raises(BadRequest, match="takes JSON with pictures in base64, not a picture itself"):
+        wire.parse_images(b"\xff\xd8\xff\xe0rest", SETTINGS)
+
+
 @pytest.mark.parametrize("start", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF\n\x00\r\nWEBP"])
 def test_a_picture_is_known_by_its_first_bytes(start):
     assert wire.looks_like_a_picture(start + b"rest")

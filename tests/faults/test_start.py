@@ -60,7 +60,15 @@ def test_a_port_that_is_asked_for_twice_is_named_within_five_seconds(option: str
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("FACE_MAX_IMAGE", "5"), ("FACE_MAX_IMAGES", "33"), ("FACE_HOST", "here"), ("FACE_GPU", "true")]
+    ("key", "value"),
+    [
+        ("FACE_MAX_IMAGE", "5"),
+        ("FACE_MAX_IMAGES", "33"),
+        ("FACE_HOST", "here"),
+        ("FACE_GPU", "true"),
+        ("FACE_API_KEYS_FILE", "/nowhere"),
+        ("UAI_SERVICE_CONFIG", "/nowhere"),
+    ],
 )
 def test_a_setting_that_is_unknown_or_wrong_is_named_within_five_seconds(
     key: str, value: str, repository: Path

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from preprocess import image
+from preprocess.container import MAX_SCANS
 from preprocess.errors import InputError
+from preprocess.interruption import LOOK_EVERY_SECONDS
 from tests.fakes import pb_utils
 from tests.fakes.pb_utils import InferenceRequest, TritonError
+from tests.hostile.pictures import of_scans
 
 
 @pytest.fixture
@@ -47,6 +51,13 @@ def test_instances_and_their_threads_never_exceed_the_cores(
 ) -> None:
     monkeypatch.setenv("FACE_CORES", "6")
     assert [serving.Config.read(arguments(instances)).threads for instances in (1, 2, 4, 9)] == [6, 3, 1, 1]
+
+
+def test_the_costliest_picture_takes_its_decoder_less_than_a_model_may_be_silent(serving: ModuleType) -> None:
+    picture = of_scans(MAX_SCANS)
+    begun = time.thread_time()
+    image.decode(picture)
+    assert time.thread_time() - begun < serving.STEP_SECONDS - LOOK_EVERY_SECONDS
 
 
 def test_a_model_reads_its_parameters_and_its_folder(serving: ModuleType) -> None:

@@ -43,15 +43,18 @@ def test_callers_do_not_wait_for_each_others_work() -> None:
         assert slow.result() == [True, True]
 
 
-def test_a_call_that_is_interrupted_as_it_waits_leaves_no_thread_at_work() -> None:
+@pytest.mark.parametrize("own_is_bad", [False, True])
+def test_a_call_that_is_interrupted_as_it_waits_leaves_no_thread_at_work(own_is_bad: bool) -> None:
     caller, both, done = threading.get_ident(), threading.Barrier(2, timeout=10), []
 
     def work(_: int) -> None:
         both.wait()
         if threading.get_ident() != caller:
-            time.sleep(0.4)
+            time.sleep(1.5)
             done.append("the other thread")
+        elif own_is_bad:
+            raise ZeroDivisionError
 
-    with pytest.raises(Interrupted), interruptible(0.1, lambda: True):
+    with pytest.raises(Interrupted), interruptible(0.5, lambda: True):
         Workers(2).map(work, range(2))
     assert done == ["the other thread"]

@@ -199,7 +199,12 @@ def test_a_gateway_with_keys_is_asked_with_the_first_key_of_a_file(fake, tmp_pat
         url = f"http://127.0.0.1:{gateway.port}"
         assert terminal.ask("detect", options(url, tmp_path / "keys"), work) == 0
         assert terminal.ask("detect", options(url), work) == 1
-    assert capsys.readouterr().err.startswith("detect: api_key: send a key as ")
+        (tmp_path / "other").write_text("a-key-of-somebody-else\n")
+        assert terminal.ask("detect", options(url, tmp_path / "other"), work) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "detect: the gateway asks for a key; give --key-file",
+        f"detect: the gateway asks for a key; the first in {tmp_path / 'other'} is none of its own",
+    ]
 
 
 @pytest.mark.parametrize(("text", "line"), [("# none\n", "holds no key"), (None, "No such file or directory")])
