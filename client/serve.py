@@ -17,10 +17,8 @@ from types import FrameType
 
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
-from client.keys import read_keys
 from client.settings import Settings, SettingsError
 from client.supervisor import Gateway, start, supervise
-from client.uai_config import main_class
 from client.weights import require_prepared
 
 
@@ -98,10 +96,14 @@ def require_settings() -> Settings:
 def require_files(settings: Settings) -> None:
     """Raise LaunchError where the gateway could not use its file of keys or its .conf: it starts after the models."""
     try:
+        # The gateway's packages are not in the image of Triton alone, and the launcher needs them for nothing else.
         if settings.api_keys_file:
+            from client.keys import read_keys
+
             read_keys(settings.api_keys_file)
         if settings.uai_service_config:
-            from client.services import SERVICES  # and 30 MB of tritonclient, which the launcher needs for nothing else
+            from client.services import SERVICES
+            from client.uai_config import main_class
 
             main_class(settings.uai_service_config, tuple(SERVICES))
     except SettingsError as error:

@@ -11,10 +11,12 @@ HTMLImageElement.prototype.decode = () => new Promise((resolve) => waiting.push(
 window.decoding = waiting;
 window.release = () => waiting.splice(0).forEach((resolve) => resolve());
 """
-# The next answer has this status and no end: `cut` breaks it off, and so does leaving the request.
+# The next answer about a photo has this status and no end: `cut` breaks it off, and so does leaving the request.
 BROKEN_ANSWER = """
 const real = window.fetch;
-window.fetch = async (path, { signal }) => {
+window.fetch = async (path, request) => {
+  if (path === "/v1/models") return real(path, request);  // which the page asks by itself
+  const { signal } = request;
   const body = new ReadableStream({ start(stream) {
     signal?.addEventListener("abort", () => stream.error(signal.reason));
     window.cut = () => stream.error(new TypeError("network error"));
