@@ -48,7 +48,7 @@ def pixels(text: str) -> int:
 
 
 class Unusable(Exception):
-    """A file that cannot be used; the message names it and says why."""
+    """Why test.json cannot be written; the message names the file at fault."""
 
 
 def read(path: Path) -> NDArray[np.uint8]:

@@ -31,14 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write test.json; 1 where a photo cannot be read or shows no face, or test.json cannot be written."""
-    if not (WEIGHTS / "onet.onnx").is_file():
-        print("gen_img_json: the detector's weights are not here; run scripts/prepare-models", file=sys.stderr)
-        return 1
     try:
-        photos = [read(path) for path in args.image_files]
+        return _pack(args)
     except Unusable as error:
         print(f"gen_img_json: {error}", file=sys.stderr)
         return 1
+
+
+def _pack(args: argparse.Namespace) -> int:
+    if not (WEIGHTS / "onet.onnx").is_file():
+        raise Unusable("the detector's weights are not here; run scripts/prepare-models")
+    photos = [read(path) for path in args.image_files]
     detector = networks.load(WEIGHTS, threads=os.cpu_count() or 1)
     crops = [face(photo, detector, args.margin) for photo in photos]
     for path, crop in zip(args.image_files, crops, strict=True):
@@ -46,13 +49,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"gen_img_json: {path}: no face found, left out", file=sys.stderr)
     found = [facenet.resize(crop, args.image_size) for crop in crops if crop is not None]
     if not found:
-        print(f"gen_img_json: no face to write, {OUTPUT} is left as it was", file=sys.stderr)
-        return 1
-    try:
-        write(found)
-    except Unusable as error:
-        print(f"gen_img_json: {error}", file=sys.stderr)
-        return 1
+        raise Unusable(f"no face to write, {OUTPUT} is left as it was")
+    write(found)
     return 0 if len(found) == len(crops) else 1
 
 

@@ -5,8 +5,7 @@ Triton 2.51 takes a model for ready whose Python process died or hangs. Each pro
 processor time; whoever works does, however slowly. So a process hangs when it is stopped, or does not work though a
 call of it is under way or requests wait before its model, of which it takes none. One that works hangs when the same
 call is under way for longer than it is let work, or its main thread computes for longer than any step of a library
-takes and gives no sign (preprocess/serving.py). A model may have several processes, of which
-each is seen apart.
+takes and gives no sign (preprocess/serving.py). A model may have several processes, of which each is seen apart.
 
 Triton's own bound for what waits (`default_queue_policy`) costs half a second now and then: with one it does not wake
 up for a request that comes while the model is at work. So a file of the model's name tells the model to refuse what
@@ -40,9 +39,8 @@ METRIC = re.compile(r'nv_inference_pending_request_count\{[^}]*model="([^"]+)"[^
 class Work:
     """What a process of a model has done since it was started, and how many requests wait before the model.
 
-    ticks: of processor time; calls: of Triton's, begun so far; left: seconds that the one under
-    way may still take, of the clock or of its main thread's processor time until its next sign, or None; stopped: by a
-    signal
+    ticks: of processor time; calls: of Triton's, begun so far; left: seconds that the one under way may still take, of
+    the clock or of its main thread's processor time until its next sign, or None; stopped: by a signal
     """
 
     model: str

@@ -18,6 +18,7 @@ from tests.conftest import Server, serving
 from tests.load.callers import Known, Tally, identity, learn
 
 CALLERS, PICTURES = 64, 200
+READINESS_SECONDS = 5.0  # until a fault shows
 COLUMNS = ("fault", "promised", "noticed", "well again", "slowest answer", "right", "wrong", "refused or lost")
 
 

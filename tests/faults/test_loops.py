@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server, serving
-from tests.faults.conftest import Callers, is_ready, port, post, processes, seconds_until
+from tests.faults.conftest import READINESS_SECONDS, Callers, is_ready, port, post, processes, seconds_until
 from tests.load.callers import Known, Tally
 
-READINESS_SECONDS = 5.0  # until a fault shows
 DETECT = "/service/FaceDetectionModel"
 PYTHON, LIBRARY = (31, 31), (37, 37)  # sizes of the pictures that it never comes to the end of
 LOOPS = f"""

@@ -14,10 +14,19 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Server, launch
-from tests.faults.conftest import CALLERS, Callers, hurt, is_ready, port, post, processes, seconds_until
+from tests.faults.conftest import (
+    CALLERS,
+    READINESS_SECONDS,
+    Callers,
+    hurt,
+    is_ready,
+    port,
+    post,
+    processes,
+    seconds_until,
+)
 from tests.load.callers import Known
 
-READINESS_SECONDS = 5.0  # until a fault shows
 RECOVERY_SECONDS = {"gateway": 10.0}
 DEFAULT_RECOVERY_SECONDS = 60.0
 DEADLINE_SECONDS = 9.5  # until any caller has an answer
