@@ -10,6 +10,9 @@ from selenium.webdriver.remote.webelement import WebElement
 
 SECONDS = 20.0
 
+# Chromium's driver may come back from get() before the new document's scripts have run, on a busy machine in one of ten.
+LOADED = 'return !document.isLeft && document.readyState === "complete"'
+
 
 class Page:
     """One tab, and the address of the gateway whose pages it opens."""
@@ -22,7 +25,9 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.run("document.isLeft = true")
         self.driver.get(self.url + path)
+        self.wait_for(lambda: bool(self.run(LOADED)))
 
     def choose(self, place: int, file: Path) -> None:
         self.all(".photo input")[place].send_keys(str(file))
