@@ -42,7 +42,7 @@ def _pack(args: argparse.Namespace) -> int:
     if not (WEIGHTS / "onet.onnx").is_file():
         raise Unusable("the detector's weights are not here; run scripts/prepare-models")
     photos = [read(path) for path in args.image_files]
-    detector = networks.load(WEIGHTS, threads=os.cpu_count() or 1)
+    detector = networks.load_detector(WEIGHTS, threads=os.cpu_count() or 1)
     crops = [face(photo, detector, args.margin) for photo in photos]
     for path, crop in zip(args.image_files, crops, strict=True):
         if crop is None:
@@ -54,7 +54,7 @@ def _pack(args: argparse.Namespace) -> int:
     return 0 if len(found) == len(crops) else 1
 
 
-def face(photo: NDArray[np.uint8], detector: cascade.Networks, margin: int) -> NDArray[np.uint8] | None:
+def face(photo: NDArray[np.uint8], detector: mtcnn.Detector, margin: int) -> NDArray[np.uint8] | None:
     """The face of best score cut out of uint8[height, width, 3] RGB with its margin; None where there is no face."""
     boxes = mtcnn.detect(photo, detector, cascade.Options()).boxes
     return facenet.crop(photo, boxes[0, :4], margin) if len(boxes) else None

@@ -9,10 +9,19 @@ from functools import partial
 
 import numpy as np
 
-from preprocess import area, pyramid
 from preprocess import boxes as box
+from preprocess import pyramid
+from preprocess.area import Scaler
 from preprocess.cascade import Networks, Options, best, probability, view
 from preprocess.pyramid import Array, Image
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What finds faces: the networks, and what makes pictures small and cuts patches out of them."""
+
+    networks: Networks
+    scaler: Scaler
 
 
 @dataclass(frozen=True)
@@ -26,19 +35,20 @@ class Faces:
 NO_FACES = Faces(np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32))
 
 
-def detect(image: Image, networks: Networks, options: Options) -> Faces:
+def detect(image: Image, detector: Detector, options: Options) -> Faces:
     """All faces in uint8[height, width, 3], RGB."""
     image = np.ascontiguousarray(image)
-    candidates = propose(image, networks, options)
+    candidates = propose(image, detector, options)
     if len(candidates):
-        candidates = refine(image, candidates, networks, options)
-    return output(image, candidates, networks, options) if len(candidates) else NO_FACES
+        candidates = refine(image, candidates, detector, options)
+    return output(image, candidates, detector, options) if len(candidates) else NO_FACES
 
 
-def propose(image: Image, networks: Networks, options: Options) -> box.Boxes:
+def propose(image: Image, detector: Detector, options: Options) -> box.Boxes:
     """First stage: candidate boxes float64[n, 4], square and in whole pixels, from the network's view of each level."""
-    workers, factors = networks.workers, pyramid.scales(image, options.min_face_size, options.factor)
-    levels = area.shrink(image, [pyramid.size(image, factor) for factor in factors], workers)
+    networks, workers = detector.networks, detector.networks.workers
+    factors = pyramid.scales(image, options.min_face_size, options.factor)
+    levels = detector.scaler.shrink(image, [pyramid.size(image, factor) for factor in factors], workers)
     cells = pyramid.scan(levels, networks.pnet, workers, options.threshold_pnet)
     order = np.lexsort((cells.row, cells.column, cells.level))  # column by column
     corners, scale = cells.corners()[order], np.array(factors)[cells.level[order], None]
@@ -51,9 +61,11 @@ def propose(image: Image, networks: Networks, options: Options) -> box.Boxes:
     return np.fix(box.square(box.regress(found[kept], offsets[kept], extent=0)))
 
 
-def refine(image: Image, candidates: box.Boxes, networks: Networks, options: Options) -> box.Boxes:
+def refine(image: Image, candidates: box.Boxes, detector: Detector, options: Options) -> box.Boxes:
     """Second stage: fewer and better candidates, in whole pixels."""
-    numbers = view(candidates, networks.rnet, 24, partial(area.cut, image, size=24), networks)
+    numbers = view(
+        candidates, detector.networks.rnet, 24, partial(detector.scaler.cut, image, size=24), detector.networks
+    )
     scores = probability(numbers[:, 0])
     passed = scores > options.threshold_rnet
     candidates, offsets = candidates[passed], numbers[passed, 1:]
@@ -61,9 +73,11 @@ def refine(image: Image, candidates: box.Boxes, networks: Networks, options: Opt
     return np.fix(box.square(box.regress(candidates[kept], offsets[kept])))
 
 
-def output(image: Image, candidates: box.Boxes, networks: Networks, options: Options) -> Faces:
+def output(image: Image, candidates: box.Boxes, detector: Detector, options: Options) -> Faces:
     """Third stage: boxes, scores and landmarks."""
-    numbers = view(candidates, networks.onet, 48, partial(area.cut, image, size=48), networks)
+    numbers = view(
+        candidates, detector.networks.onet, 48, partial(detector.scaler.cut, image, size=48), detector.networks
+    )
     scores = probability(numbers[:, 0])
     passed = scores > options.threshold_onet
     candidates, scores, offsets, points = candidates[passed], scores[passed], numbers[passed, 1:5], numbers[passed, 5:]

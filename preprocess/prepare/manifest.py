@@ -13,8 +13,11 @@ from preprocess.prepare.errors import PreparationError
 
 NAME = "manifest.json"
 
-FORM = 4
-"""Raised when a preparation writes other files from the same source: what an older one wrote is done again."""
+FORM = 5
+"""Raised when a preparation writes other files from the same source: an older one's are completed, or made again."""
+
+OLDEST = 3
+"""The oldest form that can be completed."""
 
 NETWORKS = ("facenet", "arcface", "mtcnn")
 
@@ -72,7 +75,7 @@ class Entry:
 
     def intact(self, repository: Path) -> bool:
         """Tells whether every file it wrote is there as it wrote it, and of a form that can be brought up to date."""
-        if self.form not in (FORM, FORM - 1):
+        if not OLDEST <= self.form <= FORM:
             return False
         paths = {repository / name: digest for name, digest in self.files.items()}
         return all(path.is_file() and storage.sha256(path) == digest for path, digest in paths.items())

@@ -206,6 +206,13 @@ def write_mxnet(files: dict[str, tuple[Path, Path]], folder: Path) -> dict[str, 
     return differences
 
 
+def write_loops(path: Path) -> None:
+    """Writes the compiled loops over pixels that the detectors use. For a child process."""
+    from preprocess.prepare import loops  # and Numba with it
+
+    loops.write(path)
+
+
 def _pictures(name: str) -> Array:
     """Noise of whole pixels, scaled as the canonical form takes it."""
     height, width = (37, 52) if name == "pnet" else _SIZES[name]

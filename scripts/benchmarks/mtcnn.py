@@ -122,7 +122,7 @@ def race(detectors: dict[str, Detector], photo: photos.Photo, folder: Path, quic
 
 def triton(repository: Path, rounds: int) -> list[dict[str, Any]]:
     """Photos a second of face_detect on Triton, and of decoding and detecting in this process, in turns."""
-    loaded = networks.load(repository / "face_detect" / "1", cores())
+    loaded = networks.load_detector(repository / "face_detect" / "1", cores())
     rows = []
     with served(repository) as address:
         for photo in photos.by_size():
@@ -140,7 +140,7 @@ def triton(repository: Path, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def in_process(data: bytes, loaded: cascade.Networks, seconds: float) -> float:
+def in_process(data: bytes, loaded: mtcnn.Detector, seconds: float) -> float:
     count, begun = 0, time.perf_counter()
     while time.perf_counter() < begun + seconds:
         mtcnn.detect(image.decode(data, apply_exif=True), loaded, cascade.Options())

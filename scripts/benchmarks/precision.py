@@ -130,7 +130,7 @@ def drift_table(folders: dict[str, Path], lfw: Path) -> str:
 
 def subjects(pairs: list[Pair]) -> dict[Path, Faces]:
     """Of each photo the face that is meant, as each network takes it."""
-    detector = networks.load(HOME / "face_crops" / "1", engines.cores())
+    detector = networks.load_detector(HOME / "face_crops" / "1", engines.cores())
     options = photo.Options(cascade.Options(), apply_exif=False, case_study=False, facenet=facenet.Form())
     found: dict[Path, Faces] = {}
     for path in sorted({path for pair in pairs for path in (pair.first, pair.second)}):

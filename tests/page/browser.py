@@ -10,7 +10,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 SECONDS = 20.0
 
-# Chromium's driver may come back from get() before the new document's scripts have run, on a busy machine in one of ten.
+# Chromium's driver may come back from get() before the scripts have run, on a busy machine in one of ten.
 LOADED = 'return !document.isLeft && document.readyState === "complete"'
 
 

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from preprocess import area
+from preprocess.area import Scaler
 from preprocess.workers import Workers
 
 IMAGE = np.random.default_rng(6).integers(0, 256, (210, 330, 3), np.uint8)
@@ -16,8 +19,13 @@ def opencv(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def shrunk(image: np.ndarray, *sizes: tuple[int, int], threads: int = 2) -> list[np.ndarray]:
-    return area.shrink(image, list(sizes), Workers(threads))
+@pytest.fixture(scope="module")
+def scaler(repository: Path) -> Scaler:
+    return Scaler(repository / "face_detect" / "1")
+
+
+def shrunk(scaler: Scaler, image: np.ndarray, *sizes: tuple[int, int], threads: int = 2) -> list[np.ndarray]:
+    return scaler.shrink(image, list(sizes), Workers(threads))
 
 
 def padded(box: np.ndarray, size: int) -> np.ndarray:
@@ -46,40 +54,42 @@ def padded(box: np.ndarray, size: int) -> np.ndarray:
     ],
     ids=str,
 )
-def test_a_picture_is_made_smaller_as_opencv_does_it(size: tuple[int, int], scaled: tuple[int, int]) -> None:
+def test_a_picture_is_made_smaller_as_opencv_does_it(
+    scaler: Scaler, size: tuple[int, int], scaled: tuple[int, int]
+) -> None:
     image = noise(*size)
-    difference = shrunk(image, scaled)[0].astype(int) - opencv(image, *scaled)
+    difference = shrunk(scaler, image, scaled)[0].astype(int) - opencv(image, *scaled)
     assert np.abs(difference).max() <= 1  # where the mean lies half-way between two greys, up to rounding errors
     assert np.count_nonzero(difference) <= 1e-4 * difference.size
 
 
 @pytest.mark.parametrize("scaled", [(50, 60), (100, 120), (25, 40)], ids=str)
-def test_means_of_whole_pixels_are_rounded_as_opencv_rounds_them(scaled: tuple[int, int]) -> None:
+def test_means_of_whole_pixels_are_rounded_as_opencv_rounds_them(scaler: Scaler, scaled: tuple[int, int]) -> None:
     image = noise(100, 120)
-    np.testing.assert_array_equal(shrunk(image, scaled)[0], opencv(image, *scaled))
+    np.testing.assert_array_equal(shrunk(scaler, image, scaled)[0], opencv(image, *scaled))
 
 
-def test_parts_of_a_pixel_thinner_than_a_thousandth_are_left_out_as_opencv_does() -> None:
+def test_parts_of_a_pixel_thinner_than_a_thousandth_are_left_out_as_opencv_does(scaler: Scaler) -> None:
     image = noise(2001, 2001)
     image[::2] = 0  # neighbours differ as much as they can
-    difference = shrunk(image, (500, 500))[0].astype(int) - opencv(image, 500, 500)
+    difference = shrunk(scaler, image, (500, 500))[0].astype(int) - opencv(image, 500, 500)
     assert np.count_nonzero(difference) <= 1e-4 * difference.size
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_strips_and_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_and_threads_change_nothing(scaler: Scaler, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [(150, 199), (90, 121), (31, 47), (4, 7), (1, 2)]
-    whole = shrunk(IMAGE, *sizes, threads=1)
+    whole = shrunk(scaler, IMAGE, *sizes, threads=1)
     monkeypatch.setattr(area, "STRIP_BYTES", 10_000)
-    for one, other in zip(whole, shrunk(IMAGE, *sizes, threads=threads), strict=True):
+    for one, other in zip(whole, shrunk(scaler, IMAGE, *sizes, threads=threads), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_picture_that_may_only_be_read_is_taken() -> None:
+def test_a_picture_that_may_only_be_read_is_taken(scaler: Scaler) -> None:
     image = noise(60, 50)
     image.setflags(write=False)
-    assert shrunk(image, (31, 27))[0].shape == (31, 27, 3)
-    assert area.cut(image, np.array([[1.0, 1, 20, 20]]), 24).shape == (1, 3, 24, 24)
+    assert shrunk(scaler, image, (31, 27))[0].shape == (31, 27, 3)
+    assert scaler.cut(image, np.array([[1.0, 1, 20, 20]]), 24).shape == (1, 3, 24, 24)
 
 
 @pytest.mark.parametrize("size", [24, 48])
@@ -95,43 +105,43 @@ def test_a_picture_that_may_only_be_read_is_taken() -> None:
         pytest.param([[10, 10, 33, 34], [40, 40, 64, 63]], id="not quite square"),
     ],
 )
-def test_a_patch_is_what_opencv_makes_of_the_padded_box(boxes: list[list[int]], size: int) -> None:
+def test_a_patch_is_what_opencv_makes_of_the_padded_box(scaler: Scaler, boxes: list[list[int]], size: int) -> None:
     corners = np.array(boxes, float)
-    found = area.cut(IMAGE, corners, size)
+    found = scaler.cut(IMAGE, corners, size)
     for patch, box in zip(found, corners, strict=True):
         np.testing.assert_allclose(patch, padded(box, size), atol=1e-3)
 
 
-def test_a_box_outside_the_picture_is_black() -> None:
+def test_a_box_outside_the_picture_is_black(scaler: Scaler) -> None:
     boxes = np.array([[400.0, 10, 430, 40], [10, -90, 40, -60], [-90, 10, -60, 40], [10, 300, 40, 330]])
-    assert (area.cut(IMAGE, boxes, 24) == 0).all()
+    assert (scaler.cut(IMAGE, boxes, 24) == 0).all()
 
 
-def test_a_box_without_an_area_is_cut_as_one_pixel() -> None:
-    found = area.cut(IMAGE, np.array([[5.0, 7, 4, 6], [5, 7, 1, 2]]), 24)
+def test_a_box_without_an_area_is_cut_as_one_pixel(scaler: Scaler) -> None:
+    found = scaler.cut(IMAGE, np.array([[5.0, 7, 4, 6], [5, 7, 1, 2]]), 24)
     np.testing.assert_allclose(found, np.broadcast_to(IMAGE[6, 4][:, None, None], found.shape), rtol=1e-5)
 
 
-def test_a_box_of_any_size_shows_nothing_but_the_picture_and_black() -> None:
+def test_a_box_of_any_size_shows_nothing_but_the_picture_and_black(scaler: Scaler) -> None:
     far = [1e10, 1e19, 1e300, np.inf]
     boxes = np.array(
         [[-corner, -corner, corner, corner] for corner in far] + [[1, 1, corner, corner] for corner in far]
     )
-    found = area.cut(IMAGE, boxes, 24)
+    found = scaler.cut(IMAGE, boxes, 24)
     assert (found >= 0).all() and (found <= 255).all()
 
 
-def test_a_picture_of_one_pixel_is_cut() -> None:
-    found = area.cut(np.full((1, 1, 3), 7, np.uint8), np.array([[1.0, 1, 1, 1], [0, 0, 2, 2]]), 24)
+def test_a_picture_of_one_pixel_is_cut(scaler: Scaler) -> None:
+    found = scaler.cut(np.full((1, 1, 3), 7, np.uint8), np.array([[1.0, 1, 1, 1], [0, 0, 2, 2]]), 24)
     np.testing.assert_allclose(found[0], 7, rtol=1e-6)
     assert found[1].sum() == pytest.approx(7 * 24 * 24 * 3 / 9, rel=1e-5)
 
 
-def test_a_mirrored_picture_is_taken_as_a_copy_of_it_is() -> None:
+def test_a_mirrored_picture_is_taken_as_a_copy_of_it_is(scaler: Scaler) -> None:
     mirrored, boxes = IMAGE[:, ::-1], np.array([[5.0, 7, 90, 92], [-10, -12, 40, 38]])
-    np.testing.assert_array_equal(area.cut(mirrored, boxes, 24), area.cut(mirrored.copy(), boxes, 24))
-    np.testing.assert_array_equal(shrunk(mirrored, (90, 121))[0], shrunk(mirrored.copy(), (90, 121))[0])
+    np.testing.assert_array_equal(scaler.cut(mirrored, boxes, 24), scaler.cut(mirrored.copy(), boxes, 24))
+    np.testing.assert_array_equal(shrunk(scaler, mirrored, (90, 121))[0], shrunk(scaler, mirrored.copy(), (90, 121))[0])
 
 
-def test_no_boxes_are_no_patches() -> None:
-    assert area.cut(IMAGE, np.empty((0, 4)), 48).shape == (0, 3, 48, 48)
+def test_no_boxes_are_no_patches(scaler: Scaler) -> None:
+    assert scaler.cut(IMAGE, np.empty((0, 4)), 48).shape == (0, 3, 48, 48)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import skimage
 
-from preprocess import area, image, mtcnn, networks, pyramid
+from preprocess import image, mtcnn, networks, pyramid
 from preprocess.cascade import Networks, Options, PatchNetwork
 from preprocess.errors import InputError
+from preprocess.mtcnn import Detector
 from preprocess.workers import Workers
 
 ASTRONAUT: np.ndarray = skimage.data.astronaut()
@@ -18,8 +19,8 @@ FACES = Path(__file__).with_name("lfw_fold1.json")  # scripts/benchmarks/detecto
 
 
 @pytest.fixture(scope="module")
-def loaded(repository: Path) -> Networks:
-    return networks.load(repository / "face_detect" / "1", threads=2)
+def loaded(repository: Path) -> Detector:
+    return networks.load_detector(repository / "face_detect" / "1", threads=2)
 
 
 def stub(log_odds: np.ndarray, offsets: np.ndarray) -> Networks:
@@ -39,7 +40,7 @@ def stub(log_odds: np.ndarray, offsets: np.ndarray) -> Networks:
     return Networks(first, later(5), later(15), Workers(1))
 
 
-def test_the_recorded_answers_are_met_to_a_twentieth_of_a_pixel(loaded: Networks, golden: Path) -> None:
+def test_the_recorded_answers_are_met_to_a_twentieth_of_a_pixel(loaded: Detector, golden: Path) -> None:
     cases = json.loads((golden / "cases.json").read_text())
     recorded = [case for case in cases if case["class"] == "FaceDetectionModel" and case["case"].startswith("png-")]
     assert recorded
@@ -49,7 +50,7 @@ def test_the_recorded_answers_are_met_to_a_twentieth_of_a_pixel(loaded: Networks
         np.testing.assert_allclose(mtcnn.detect(picture, loaded, Options()).boxes, expected, atol=0.05)
 
 
-def test_all_photos_of_the_first_lfw_fold_give_what_the_original_gives(loaded: Networks, shared: Path) -> None:
+def test_all_photos_of_the_first_lfw_fold_give_what_the_original_gives(loaded: Detector, shared: Path) -> None:
     for name, faces in json.loads(FACES.read_text()).items():
         picture = image.decode((shared / "lfw-fold1" / name.rsplit("_", 1)[0] / f"{name}.jpg").read_bytes())
         found = mtcnn.detect(picture, loaded, Options())
@@ -60,7 +61,7 @@ def test_all_photos_of_the_first_lfw_fold_give_what_the_original_gives(loaded: N
         np.testing.assert_allclose(found.landmarks.reshape(-1, 10), expected[:, 5:], atol=0.05, err_msg=name)
 
 
-def test_a_face_is_found_with_its_landmarks_in_order(loaded: Networks) -> None:
+def test_a_face_is_found_with_its_landmarks_in_order(loaded: Detector) -> None:
     faces = mtcnn.detect(ASTRONAUT, loaded, Options())
     x1, y1, x2, y2, score = faces.boxes[0]
     assert (x1, y1, x2, y2) == pytest.approx((176, 67, 267, 184), abs=12)
@@ -71,21 +72,21 @@ def test_a_face_is_found_with_its_landmarks_in_order(loaded: Networks) -> None:
     assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
 
 
-def test_faces_come_by_falling_score(loaded: Networks) -> None:
+def test_faces_come_by_falling_score(loaded: Detector) -> None:
     wall = np.concatenate([ASTRONAUT[40:240, 120:320], cv2.GaussianBlur(ASTRONAUT, (0, 0), 4)[40:240, 120:320]], axis=1)
     faces = mtcnn.detect(wall, loaded, Options())
     assert len(faces.boxes) == 2
     assert faces.boxes[0, 4] >= faces.boxes[1, 4]
 
 
-def test_the_number_of_threads_changes_nothing(loaded: Networks, repository: Path) -> None:
-    alone = networks.load(repository / "face_detect" / "1", threads=1)
+def test_the_number_of_threads_changes_nothing(loaded: Detector, repository: Path) -> None:
+    alone = networks.load_detector(repository / "face_detect" / "1", threads=1)
     one, two = (mtcnn.detect(ASTRONAUT, each, Options()) for each in (alone, loaded))
     np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-3)
     np.testing.assert_allclose(one.landmarks, two.landmarks, atol=1e-3)
 
 
-def test_photos_at_the_same_time_do_not_mix(loaded: Networks) -> None:
+def test_photos_at_the_same_time_do_not_mix(loaded: Detector) -> None:
     photos = [ASTRONAUT, ASTRONAUT[:, ::-1], ASTRONAUT[:300], np.zeros((90, 80, 3), np.uint8)] * 3
     alone = [mtcnn.detect(photo, loaded, Options()).boxes for photo in photos]
     with ThreadPoolExecutor(6) as callers:
@@ -95,19 +96,19 @@ def test_photos_at_the_same_time_do_not_mix(loaded: Networks) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (11, 11), (19, 19), (20, 20), (21, 500), (500, 21), (400, 300)], ids=str)
-def test_a_picture_without_a_face_gives_empty_arrays(loaded: Networks, size: tuple[int, int]) -> None:
+def test_a_picture_without_a_face_gives_empty_arrays(loaded: Detector, size: tuple[int, int]) -> None:
     faces = mtcnn.detect(np.zeros((*size, 3), np.uint8), loaded, Options())
     assert faces.boxes.shape == (0, 5)
     assert faces.landmarks.shape == (0, 5, 2)
 
 
-def test_a_larger_smallest_face_leaves_small_ones_out(loaded: Networks) -> None:
+def test_a_larger_smallest_face_leaves_small_ones_out(loaded: Detector) -> None:
     small = cv2.resize(ASTRONAUT, (160, 160), interpolation=cv2.INTER_AREA)
     assert len(mtcnn.detect(small, loaded, Options()).boxes) == 1
     assert len(mtcnn.detect(small, loaded, Options(min_face_size=120)).boxes) == 0
 
 
-def test_a_surer_last_network_leaves_doubtful_faces_out(loaded: Networks) -> None:
+def test_a_surer_last_network_leaves_doubtful_faces_out(loaded: Detector) -> None:
     assert len(mtcnn.detect(ASTRONAUT, loaded, Options(threshold_onet=1.0)).boxes) == 0
 
 
@@ -131,19 +132,22 @@ def test_two_candidates_keep_their_own_offsets() -> None:
     assert found.tolist() == np.eye(4)[:2].tolist()
 
 
-def test_the_only_candidate_is_treated_as_the_original_treats_it(loaded: Networks) -> None:
+def test_the_only_candidate_is_treated_as_the_original_treats_it(loaded: Detector) -> None:
     def first(level: np.ndarray) -> np.ndarray:
-        answer = loaded.pnet(level)
+        answer = loaded.networks.pnet(level)
         answer[0] = np.where(answer[0] == answer[0].max(), 9, -9)  # one candidate a level
         return answer
 
+    surest = Detector(dataclasses.replace(loaded.networks, pnet=first), loaded.scaler)
     picture = np.ascontiguousarray(ASTRONAUT[:60, 100:172])
     factors = pyramid.scales(picture, 20, 0.5)
-    found = mtcnn.propose(picture, dataclasses.replace(loaded, pnet=first), Options(factor=0.5))
+    found = mtcnn.propose(picture, surest, Options(factor=0.5))
     expected = []
-    levels = area.shrink(picture, [pyramid.size(picture, factor) for factor in factors], loaded.workers)
+    levels = loaded.scaler.shrink(
+        picture, [pyramid.size(picture, factor) for factor in factors], loaded.networks.workers
+    )
     for factor, level in zip(factors, levels, strict=True):
-        answer = loaded.pnet(level)
+        answer = loaded.networks.pnet(level)
         row, column = np.argwhere(answer[0] == answer[0].max())[0]
         x1, y1 = np.fix((np.array([column, row]) * 2 + 1) / factor)
         x2, y2 = np.fix((np.array([column, row]) * 2 + 12) / factor)
@@ -156,10 +160,12 @@ def test_the_only_candidate_is_treated_as_the_original_treats_it(loaded: Network
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(np.fix(expected), axis=0), atol=1)
 
 
-def test_corners_count_from_one_and_are_cut_to_whole_pixels() -> None:
+def test_corners_count_from_one_and_are_cut_to_whole_pixels(loaded: Detector) -> None:
     log_odds, offsets = np.full((10, 10), -9.0), np.zeros((4, 10, 10))
     log_odds[4, [1, 7]] = 9
-    faces = mtcnn.detect(np.zeros((50, 50, 3), np.uint8), stub(log_odds, offsets), Options(factor=0.1))
+    faces = mtcnn.detect(
+        np.zeros((50, 50, 3), np.uint8), Detector(stub(log_odds, offsets), loaded.scaler), Options(factor=0.1)
+    )
     # The cells begin at pixels 2 and 14 of a level 0.6 times the picture: fix(3 / 0.6), fix(9 / 0.6), fix(14 / 0.6) ...
     assert sorted(faces.boxes[:, :4].tolist()) == [[5, 15, 23, 33], [25, 15, 43, 33]]
 

@@ -14,12 +14,12 @@ from preprocess.serving import Arrays, Config, PythonModel, Request
 class TritonPythonModel(PythonModel):
     def load(self, config: Config) -> None:
         self.defaults = config.parameters
-        self.networks = networks.load(config.directory, config.threads)
+        self.detector = networks.load_detector(config.directory, config.threads)
 
     def infer(self, request: Request) -> Arrays:
         options = photo.Options.read(self.defaults, request.parameters)
         picture = image.decode(request.inputs["IMAGE"][0], options.apply_exif)
-        faces = mtcnn.detect(picture, self.networks, options.mtcnn)
+        faces = mtcnn.detect(picture, self.detector, options.mtcnn)
         best = photo.best(faces)
         outputs = {
             "BOXES": best.boxes,

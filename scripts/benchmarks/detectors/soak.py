@@ -17,7 +17,7 @@ from preprocess.engines import cores
 
 def main() -> None:
     weights, count = Path(sys.argv[1]), int(sys.argv[2])
-    loaded = networks.load(weights, cores())
+    loaded = networks.load_detector(weights, cores())
     random = np.random.default_rng(0)
     photo = np.tile(skimage.data.astronaut(), (2, 2, 1))
     for number in range(1, count + 1):

@@ -15,9 +15,9 @@ from tests.preprocess.prepare.test_repository import home as home
 
 @pytest.fixture
 def earlier(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of the form before, FaceNet of one's own and in int8; what it lacks is written as "for CPUs"."""
+    """A repository of the oldest form, FaceNet of one's own and in int8; what it lacks is written in words."""
     with monkeypatch.context() as past:
-        past.setattr(manifest, "FORM", manifest.FORM - 1)
+        past.setattr(manifest, "FORM", manifest.OLDEST)
         files = ["facenet/1/model.onnx", "facenet/1/model.int8.onnx"]
         run(home, facenet=Wanted(source("facenet", "own", files, ("onnxruntime",))))
     entries = manifest.read(home)
@@ -29,13 +29,16 @@ def earlier(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         target.write_text("for CPUs")
         return 5e-7
 
+    def loops(work: Path) -> dict[str, Path]:
+        (work / "area.ll").write_text("loops")
+        return {"mtcnn/1/area.ll": work / "area.ll"}
+
     monkeypatch.setattr(networks, "for_cpus", for_cpus)
+    monkeypatch.setattr(networks, "loops", loops)
     return home
 
 
-def test_a_repository_of_the_form_before_gets_what_it_lacks_and_keeps_the_rest(
-    earlier: Path,
-) -> None:
+def test_a_repository_of_an_older_form_gets_what_it_lacks_and_keeps_the_rest(earlier: Path) -> None:
     before = manifest.read(earlier)
     assert all("already prepared from" in line for line in run(earlier))
     after = manifest.read(earlier)
@@ -45,7 +48,9 @@ def test_a_repository_of_the_form_before_gets_what_it_lacks_and_keeps_the_rest(
         assert after[name] == dataclasses.replace(
             before[name], form=manifest.FORM, files=files, largest_difference=5e-7
         )
-    assert after["mtcnn"] == dataclasses.replace(before["mtcnn"], form=manifest.FORM)
+    assert (earlier / "mtcnn" / "1" / "area.ll").read_text() == "loops"
+    files = {**before["mtcnn"].files, "mtcnn/1/area.ll": hashlib.sha256(b"loops").hexdigest()}
+    assert after["mtcnn"] == dataclasses.replace(before["mtcnn"], form=manifest.FORM, files=files)
     assert after["facenet"].embedding_id("facenet") == before["facenet"].embedding_id("facenet")
 
 
@@ -66,7 +71,7 @@ def test_a_default_file_that_was_damaged_is_made_again(home: Path) -> None:
     assert (home / "facenet/1/model.onnx").read_text() == "default"
 
 
-@pytest.mark.parametrize("form", [manifest.FORM, manifest.FORM - 2], ids=["damaged", "of an older form"])
+@pytest.mark.parametrize("form", [manifest.FORM, manifest.OLDEST - 1], ids=["damaged", "of an older form"])
 def test_what_is_made_again_keeps_its_pictures_and_its_engine(form: int, home: Path) -> None:
     run(home, facenet=Wanted(engine="two", preprocessing="fixed"))
     before = manifest.read(home)["facenet"]
@@ -146,7 +151,7 @@ def test_a_damaged_default_elsewhere_is_not_replaced_by_weights_of_ones_own_here
     assert manifest.read(other)["facenet"] == before
 
 
-@pytest.mark.parametrize("form", [manifest.FORM, manifest.FORM - 2], ids=["damaged", "of an older form"])
+@pytest.mark.parametrize("form", [manifest.FORM, manifest.OLDEST - 1], ids=["damaged", "of an older form"])
 def test_another_repository_gets_no_defaults_for_weights_of_ones_own_that_are_damaged_here(
     form: int, home: Path, tmp_path: Path
 ) -> None:
