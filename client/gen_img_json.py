@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from client import gen_example_json
 from client.gen_example_json import OUTPUT, Unusable, read, write
-from preprocess import cascade, facenet, mtcnn, networks
+from preprocess import cascade, facenet, mtcnn
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "model_repository" / "face_detect" / "1"
 
@@ -42,7 +42,7 @@ def _pack(args: argparse.Namespace) -> int:
     if not (WEIGHTS / "onet.onnx").is_file():
         raise Unusable("the detector's weights are not here; run scripts/prepare-models")
     photos = [read(path) for path in args.image_files]
-    detector = networks.load_detector(WEIGHTS, threads=os.cpu_count() or 1)
+    detector = mtcnn.load(WEIGHTS, threads=os.cpu_count() or 1)
     crops = [face(photo, detector, args.margin) for photo in photos]
     for path, crop in zip(args.image_files, crops, strict=True):
         if crop is None:

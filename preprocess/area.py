@@ -54,7 +54,7 @@ class Scaler:
         return made
 
     def cut(self, image: Image, boxes: Boxes, size: int) -> Array:
-        """Boxes float64[n, 4] of a contiguous image, uint8[h, w, 3], black outside it: float32[n, 3, size, size], 0..255.
+        """Boxes float64[n, 4] of a contiguous image uint8[h, w, 3], black outside it: float32[n, 3, size, size], 0..255
 
         The boxes' corners are whole pixels and count from 1. Nothing is rounded. The time grows with the area of the
         boxes that lies in the image.

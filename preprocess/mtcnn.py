@@ -1,16 +1,17 @@
 """MTCNN: faces and their five landmarks in a photo, by three networks in a cascade.
 
 Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional networks", 2016, with
-the roundings and the order of boxes of davidsandberg/facenet, src/align/detect_face.py. Networks are handed in.
+the roundings and the order of boxes of davidsandberg/facenet, src/align/detect_face.py.
 """
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from preprocess import boxes as box
-from preprocess import pyramid
+from preprocess import networks, pyramid
 from preprocess.area import Scaler
 from preprocess.cascade import Networks, Options, best, probability, view
 from preprocess.pyramid import Array, Image
@@ -35,6 +36,14 @@ class Faces:
 NO_FACES = Faces(np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32))
 
 
+def load(directory: Path, threads: int) -> Detector:
+    """The detector whose networks and compiled loops lie in a directory, on so many threads.
+
+    Raises FileNotFoundError where they are not prepared.
+    """
+    return Detector(networks.load(directory, threads), Scaler(directory))
+
+
 def detect(image: Image, detector: Detector, options: Options) -> Faces:
     """All faces in uint8[height, width, 3], RGB."""
     image = np.ascontiguousarray(image)
@@ -46,15 +55,15 @@ def detect(image: Image, detector: Detector, options: Options) -> Faces:
 
 def propose(image: Image, detector: Detector, options: Options) -> box.Boxes:
     """First stage: candidate boxes float64[n, 4], square and in whole pixels, from the network's view of each level."""
-    networks, workers = detector.networks, detector.networks.workers
+    pnet, workers = detector.networks.pnet, detector.networks.workers
     factors = pyramid.scales(image, options.min_face_size, options.factor)
     levels = detector.scaler.shrink(image, [pyramid.size(image, factor) for factor in factors], workers)
-    cells = pyramid.scan(levels, networks.pnet, workers, options.threshold_pnet)
+    cells = pyramid.scan(levels, pnet, workers, options.threshold_pnet)
     order = np.lexsort((cells.row, cells.column, cells.level))  # column by column
     corners, scale = cells.corners()[order], np.array(factors)[cells.level[order], None]
     found = np.fix(np.hstack([corners + 1, corners + pyramid.CELL]) / scale)
     scores = probability(cells.log_odds[order])
-    offsets = _as_the_original(cells, levels, networks.pnet)[order]
+    offsets = _as_the_original(cells, levels, pnet)[order]
     kept = box.nms_by_group(found, scores, cells.level[order], 0.5)
     found, scores, offsets = best(found[kept], scores[kept], offsets[kept])
     kept = box.nms(found, scores, 0.7)

@@ -10,10 +10,8 @@ import onnx
 import onnxruntime
 
 from preprocess import fusion
-from preprocess.area import Scaler
 from preprocess.cascade import Networks
 from preprocess.insightface import LandmarkNetwork
-from preprocess.mtcnn import Detector
 from preprocess.pyramid import Array, Image
 from preprocess.workers import Workers
 
@@ -31,11 +29,6 @@ def load(directory: Path, threads: int) -> Networks:
         onet=_later(directory / "onet.onnx", 48),
         workers=Workers(threads),
     )
-
-
-def load_detector(directory: Path, threads: int) -> Detector:
-    """The networks, as `load` gives them, and the scaler of a directory."""
-    return Detector(load(directory, threads), Scaler(directory))
 
 
 def _first(path: Path) -> Callable[[Image], Array]:

@@ -39,9 +39,9 @@ def faces(network: str, folder: Path, detector: Path, form: facenet.Form) -> tup
     `detector` holds MTCNN's networks; `form` is that of FaceNet's pictures. A photo that cannot be read, or shows no
     face, is left out. Raises PreparationError where too few remain.
     """
-    from preprocess import cascade, mtcnn, networks, photo  # and ONNX Runtime with them
+    from preprocess import cascade, mtcnn, photo  # and ONNX Runtime with them
 
-    detecting = networks.load_detector(detector, cores())
+    detecting = mtcnn.load(detector, cores())
     options = photo.Options(cascade.Options(), apply_exif=True, case_study=False, facenet=form)
     found = []
     for path in photos(folder):

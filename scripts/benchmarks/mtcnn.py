@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from client.embedded import EmbeddedTriton, Ports
-from preprocess import cascade, image, mtcnn, networks
+from preprocess import cascade, image, mtcnn
 from preprocess.engines import cores
 from scripts.benchmarks import photos
 from scripts.benchmarks.detection_report import report
@@ -122,7 +122,7 @@ def race(detectors: dict[str, Detector], photo: photos.Photo, folder: Path, quic
 
 def triton(repository: Path, rounds: int) -> list[dict[str, Any]]:
     """Photos a second of face_detect on Triton, and of decoding and detecting in this process, in turns."""
-    loaded = networks.load_detector(repository / "face_detect" / "1", cores())
+    loaded = mtcnn.load(repository / "face_detect" / "1", cores())
     rows = []
     with served(repository) as address:
         for photo in photos.by_size():

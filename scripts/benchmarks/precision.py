@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from client.cli import accuracy
 from client.cli.lfw import Pair, read_pairs, subject
 from client.faces import EmbeddedFaces
-from preprocess import cascade, engines, facenet, image, mtcnn, networks, photo
+from preprocess import cascade, engines, facenet, image, mtcnn, photo
 from preprocess.prepare import __main__ as prepare
 from scripts.benchmarks.networks import resnet_100
 from scripts.benchmarks.serving import Figures, engine, machine, run_engine
@@ -130,7 +130,7 @@ def drift_table(folders: dict[str, Path], lfw: Path) -> str:
 
 def subjects(pairs: list[Pair]) -> dict[Path, Faces]:
     """Of each photo the face that is meant, as each network takes it."""
-    detector = networks.load_detector(HOME / "face_crops" / "1", engines.cores())
+    detector = mtcnn.load(HOME / "face_crops" / "1", engines.cores())
     options = photo.Options(cascade.Options(), apply_exif=False, case_study=False, facenet=facenet.Form())
     found: dict[Path, Faces] = {}
     for path in sorted({path for pair in pairs for path in (pair.first, pair.second)}):

@@ -115,7 +115,7 @@ def test_full_mode_is_the_original_on_photos_too(weights: Path, loaded: Networks
 def test_both_modes_find_the_face_of_a_crop(weights: Path, loaded: Networks, find: insightface.Finder) -> None:
     found = find(FACE, loaded, None)
     assert found is not None
-    expected = mtcnn.detect(FACE, networks.load_detector(weights, threads=2), cascade.Options()).landmarks[0]
+    expected = mtcnn.detect(FACE, mtcnn.load(weights, threads=2), cascade.Options()).landmarks[0]
     np.testing.assert_allclose(found.landmarks, expected, atol=6)
 
 

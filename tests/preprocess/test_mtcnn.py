@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage
 
-from preprocess import image, mtcnn, networks, pyramid
+from preprocess import image, mtcnn, pyramid
 from preprocess.cascade import Networks, Options, PatchNetwork
 from preprocess.errors import InputError
 from preprocess.mtcnn import Detector
@@ -20,7 +20,7 @@ FACES = Path(__file__).with_name("lfw_fold1.json")  # scripts/benchmarks/detecto
 
 @pytest.fixture(scope="module")
 def loaded(repository: Path) -> Detector:
-    return networks.load_detector(repository / "face_detect" / "1", threads=2)
+    return mtcnn.load(repository / "face_detect" / "1", threads=2)
 
 
 def stub(log_odds: np.ndarray, offsets: np.ndarray) -> Networks:
@@ -80,7 +80,7 @@ def test_faces_come_by_falling_score(loaded: Detector) -> None:
 
 
 def test_the_number_of_threads_changes_nothing(loaded: Detector, repository: Path) -> None:
-    alone = networks.load_detector(repository / "face_detect" / "1", threads=1)
+    alone = mtcnn.load(repository / "face_detect" / "1", threads=1)
     one, two = (mtcnn.detect(ASTRONAUT, each, Options()) for each in (alone, loaded))
     np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-3)
     np.testing.assert_allclose(one.landmarks, two.landmarks, atol=1e-3)

@@ -7,14 +7,14 @@ FACENET_CROPS, ARCFACE_CROPS: bytes[n], the same faces as PNG files for people t
 
 import numpy as np
 
-from preprocess import image, mtcnn, networks, photo
+from preprocess import image, mtcnn, photo
 from preprocess.serving import Arrays, Config, PythonModel, Request
 
 
 class TritonPythonModel(PythonModel):
     def load(self, config: Config) -> None:
         self.defaults = config.parameters
-        self.detector = networks.load_detector(config.directory, config.threads)
+        self.detector = mtcnn.load(config.directory, config.threads)
 
     def infer(self, request: Request) -> Arrays:
         options = photo.Options.read(self.defaults, request.parameters)

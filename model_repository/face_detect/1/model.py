@@ -1,13 +1,14 @@
 """IMAGE: bytes[1], any photo -> BOXES: float32[n, 5], LANDMARKS: float32[n, 5, 2], best score first."""
 
-from preprocess import image, mtcnn, networks, photo
+from preprocess import image, mtcnn, photo
+from preprocess.engines import cores
 from preprocess.serving import Arrays, Config, PythonModel, Request
 
 
 class TritonPythonModel(PythonModel):
     def load(self, config: Config) -> None:
         self.defaults = config.parameters
-        self.detector = networks.load_detector(config.directory, config.threads)
+        self.detector = mtcnn.load(config.directory, cores())  # all for each process: a photo may come alone
 
     def infer(self, request: Request) -> Arrays:
         options = photo.Options.read(self.defaults, request.parameters)

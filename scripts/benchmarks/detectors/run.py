@@ -25,9 +25,9 @@ MIN_FACE_SIZE, THRESHOLDS, FACTOR = 20, (0.6, 0.7, 0.7), 0.709
 
 
 def ours(weights: Path, threads: int) -> Detector:
-    from preprocess import cascade, mtcnn, networks
+    from preprocess import cascade, mtcnn
 
-    loaded = networks.load_detector(weights, threads)
+    loaded = mtcnn.load(weights, threads)
     return lambda image: len(mtcnn.detect(image, loaded, cascade.Options()).boxes)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import skimage
 
-from preprocess import cascade, mtcnn, networks
+from preprocess import cascade, mtcnn
 from preprocess.engines import cores
 
 
 def main() -> None:
     weights, count = Path(sys.argv[1]), int(sys.argv[2])
-    loaded = networks.load_detector(weights, cores())
+    loaded = mtcnn.load(weights, cores())
     random = np.random.default_rng(0)
     photo = np.tile(skimage.data.astronaut(), (2, 2, 1))
     for number in range(1, count + 1):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from preprocess import cascade, engines, facenet, image, mtcnn, networks, photo
+from preprocess import cascade, engines, facenet, image, mtcnn, photo
 from preprocess.prepare import calibration
 from preprocess.prepare.errors import PreparationError
 
@@ -69,7 +69,7 @@ def test_faces_are_what_the_models_make_of_the_photos(network: str, folder: Path
     calibrating, judging = calibration.faces(network, folder, detector, form)
     assert (len(calibrating), len(judging)) == (36, 12)
     picture = image.decode((folder / "person 04" / "photo.PNG").read_bytes())
-    seen = mtcnn.detect(picture, networks.load_detector(detector, engines.cores()), cascade.Options())
+    seen = mtcnn.detect(picture, mtcnn.load(detector, engines.cores()), cascade.Options())
     options = photo.Options(cascade.Options(), apply_exif=True, case_study=False, facenet=form)
     made = photo.facenet_faces(picture, seen, options) if network == "facenet" else photo.arcface_faces(picture, seen)
     np.testing.assert_array_equal(judging[1], made[0])
