@@ -40,6 +40,8 @@ class Scaler:
         made = [part.reshape(*size, 3) for part, size in zip(np.split(found, ends), sizes, strict=False)]
         rows, sides = _rows(image), sum(image.shape[:2])
         wanted = np.array(sizes, np.int64).reshape(-1, 2)
+        if (wanted > image.shape[:2]).any():  # the loops' memory would not do
+            raise ValueError(f"an image of {list(image.shape[:2])} cannot be made larger")
         strips = max(workers.threads, -(-image.nbytes // STRIP_BYTES))
 
         def fill(strip: int) -> None:
@@ -70,4 +72,7 @@ class Scaler:
 
 
 def _rows(image: Image) -> Image:
+    """uint8[h, w * 3]; a compiled loop believes what it is told."""
+    if image.dtype != np.uint8 or image.shape[2:] != (3,):
+        raise ValueError(f"an image is uint8[h, w, 3], not {image.dtype}{list(image.shape)}")
     return image.reshape(len(image), -1)

@@ -145,3 +145,22 @@ def test_a_mirrored_picture_is_taken_as_a_copy_of_it_is(scaler: Scaler) -> None:
 
 def test_no_boxes_are_no_patches(scaler: Scaler) -> None:
     assert scaler.cut(IMAGE, np.empty((0, 4)), 48).shape == (0, 3, 48, 48)
+
+
+@pytest.mark.parametrize(
+    "image", [IMAGE.astype(np.float32), IMAGE[:, :, 0], np.zeros((20, 20, 4), np.uint8)], ids=["floats", "grey", "RGBA"]
+)
+def test_what_is_no_image_is_not_given_to_the_loops(scaler: Scaler, image: np.ndarray) -> None:
+    for scale in (lambda: shrunk(scaler, image, (10, 10)), lambda: scaler.cut(image, np.ones((1, 4)), 24)):
+        with pytest.raises(ValueError, match=r"an image is uint8\[h, w, 3\], not "):
+            scale()
+
+
+@pytest.mark.parametrize("size", [(211, 300), (200, 331)])
+def test_a_picture_is_not_made_larger(scaler: Scaler, size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="cannot be made larger"):
+        shrunk(scaler, IMAGE, (100, 100), size)
+
+
+def test_no_sizes_are_no_pictures(scaler: Scaler) -> None:
+    assert shrunk(scaler, IMAGE) == []

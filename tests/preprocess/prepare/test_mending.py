@@ -54,6 +54,17 @@ def test_a_repository_of_an_older_form_gets_what_it_lacks_and_keeps_the_rest(ear
     assert after["facenet"].embedding_id("facenet") == before["facenet"].embedding_id("facenet")
 
 
+def test_a_form_for_cpus_that_is_there_is_not_written_again(earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(earlier)
+    for_cpus = earlier / "facenet" / "1" / "model.cpu.onnx"
+    entries = {name: dataclasses.replace(entry, form=4) for name, entry in manifest.read(earlier).items()}
+    (earlier / "manifest.json").write_text(manifest.text(entries, {}))
+    monkeypatch.setattr(networks, "for_cpus", pytest.fail)
+    run(earlier)
+    assert {entry.form for entry in manifest.read(earlier).values()} == {manifest.FORM}
+    assert for_cpus.read_text() == "for CPUs"
+
+
 def spoil(folder: Path, form: int = manifest.FORM) -> None:
     """Leaves FaceNet damaged, or whole and in an older form."""
     if form == manifest.FORM:
