@@ -7,20 +7,23 @@ configurations of other weights embeddings go by a wrong name.
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from client.installation import LaunchError
+from preprocess.prepare.manifest import FORM
 
 BLOCK = 1024 * 1024
 
 
 def require_prepared(repository: Path) -> None:
-    """Raise LaunchError for a folder that prepare-models has not filled, or whose files are no longer what it wrote.
+    """Raise LaunchError for a folder that today's prepare-models has not filled, or whose files are not what it wrote.
 
     The 310 MB of the default models take 0.2 s.
     """
     remedy = f"run scripts/prepare-models --repository {repository}"
     try:
-        files = _listed(repository / "manifest.json")
+        written = json.loads((repository / "manifest.json").read_text())
+        files, forms = _listed(written), {network["form"] for network in written["networks"].values()}
     except FileNotFoundError:
         raise LaunchError(f"{repository} is not prepared; {remedy}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -28,6 +31,8 @@ def require_prepared(repository: Path) -> None:
             f"{repository / 'manifest.json'} cannot be read; put back a copy of it, or delete it and {remedy}, "
             "with --from for weights of your own"
         ) from None
+    if forms - {FORM}:
+        raise LaunchError(f"{repository} was prepared by another version of this server; {remedy}")
     for name, digest in files.items():
         try:
             found = _sha256(repository / name)
@@ -37,9 +42,8 @@ def require_prepared(repository: Path) -> None:
             raise LaunchError(f"{repository / name} is not the file that was prepared; {remedy}")
 
 
-def _listed(manifest: Path) -> dict[str, str]:
-    """Give the SHA-256 of each file by its path; of weights alone where an older preparation wrote the manifest."""
-    written = json.loads(manifest.read_text())
+def _listed(written: dict[str, Any]) -> dict[str, str]:
+    """The SHA-256 of each file that a manifest names, by its path."""
     files = [network["files"] for network in written["networks"].values()] + [written.get("configurations", {})]
     return {name: digest for group in files for name, digest in group.items()}
 

@@ -35,11 +35,13 @@ class Scaler:
         A strip of it at a time goes into all results, while it is in the processor's cache; but into those of a whole
         number of pixels a cell the image goes at once.
         """
+        if not sizes:
+            return []
         ends = np.cumsum([height * width * 3 for height, width in sizes], dtype=np.int64)
-        found = np.empty(ends[-1] if sizes else 0, np.uint8)
+        found = np.empty(ends[-1], np.uint8)
         made = [part.reshape(*size, 3) for part, size in zip(np.split(found, ends), sizes, strict=False)]
         rows, sides = _rows(image), sum(image.shape[:2])
-        wanted = np.array(sizes, np.int64).reshape(-1, 2)
+        wanted = np.array(sizes, np.int64)
         if (wanted > image.shape[:2]).any():  # the loops' memory would not do
             raise ValueError(f"an image of {list(image.shape[:2])} cannot be made larger")
         strips = max(workers.threads, -(-image.nbytes // STRIP_BYTES))
@@ -61,7 +63,7 @@ class Scaler:
         The boxes' corners are whole pixels and count from 1. Nothing is rounded. The time grows with the area of the
         boxes that lies in the image.
         """
-        boxes = np.ascontiguousarray(boxes.clip(-FAR, FAR))
+        boxes = np.ascontiguousarray(boxes.clip(-FAR, FAR), np.float64).reshape(-1, 4)
         found = np.empty((len(boxes), 3, size, size), np.float32)
         cell = (boxes[:, 2:] - boxes[:, :2] + 1).max(initial=1) / size
         most = int(min(cell, max(image.shape[:2]))) + 2

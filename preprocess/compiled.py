@@ -37,8 +37,9 @@ class Library:
 
     def _run(self, code: Callable[..., int], *arguments: NDArray[Any] | int) -> None:
         """Being a method, it keeps the library, and so the code, as long as it may be called."""
-        result = ctypes.c_void_p()  # it becomes None
-        code(ctypes.addressof(result), None, *_unfolded(arguments))
+        result, error = ctypes.c_void_p(), ctypes.c_void_p()
+        if code(ctypes.addressof(result), ctypes.addressof(error), *_unfolded(arguments)):
+            raise RuntimeError("a compiled loop failed")
 
 
 def _unfolded(arguments: tuple[NDArray[Any] | int, ...]) -> Iterator[int | None]:

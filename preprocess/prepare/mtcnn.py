@@ -13,6 +13,7 @@ before those on its right, the nose third. `fc5_k` is the place of landmark k (x
 InsightFace's mtcnn_detector.py reads it.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -207,7 +208,11 @@ def write_mxnet(files: dict[str, tuple[Path, Path]], folder: Path) -> dict[str, 
 
 
 def write_loops(path: Path) -> None:
-    """Writes the compiled loops over pixels that the detectors use. For a child process."""
+    """Writes the compiled loops over pixels that the detectors use. For a child process.
+
+    They are written for any processor with AVX2, whatever this one is; LLVM takes others' text too, for less speed.
+    """
+    os.environ |= {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
     from preprocess.prepare import loops  # and Numba with it
 
     loops.write(path)

@@ -70,8 +70,8 @@ def _prepare_network(repository: Path, entries: dict[str, Entry], name: str, wis
         given, engine=wish.engine or given.engine, preprocessing=wish.preprocessing or given.preprocessing
     )
     precision.check(name, entry, wish.precision, given)
-    # Of a network that stays, the form that is served stays too until the new one is made.
-    served = old if old and _converts(wish) and entry == kept else entry
+    # Of a network that stays, the precision that is served stays too until the new one is made.
+    served = _completed(old, entry) if old and kept and _converts(wish) and _completed(kept, entry) == entry else entry
     _record(repository, entries, name, served, staged)
     if wish.precision and _converts(wish):
         entry, staged, done = precision.make(repository, name, entry, wish.precision, wish.photos, work)
@@ -80,6 +80,12 @@ def _prepare_network(repository: Path, entries: dict[str, Entry], name: str, wis
     if old and old.precision != entry.precision:
         return f"{line}, now in {entry.precision}"
     return line if entry.precision == "float32" else f"{line}, in {entry.precision}"
+
+
+def _completed(old: Entry, new: Entry) -> Entry:
+    """The old entry with what an upgrade gave the new one."""
+    files = {**old.files, **new.files}
+    return dataclasses.replace(old, form=new.form, files=files, largest_difference=new.largest_difference)
 
 
 def _identity(name: str, entry: Entry) -> str:

@@ -248,8 +248,11 @@ def machine() -> str:
 
 def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    return f"{model}, {engines.cores()} cores, Python {platform.python_version()}"
+    model, flags = (
+        next(line.split(":")[1].strip() for line in lines if name in line) for name in ("model name", "flags")
+    )
+    vectors = next((name for name in ("avx512_vnni", "avx512f", "avx2") if name in flags.split()), "no AVX2")
+    return f"{model} with {vectors}, {engines.cores()} cores, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

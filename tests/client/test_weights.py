@@ -6,6 +6,7 @@ import pytest
 
 from client.installation import LaunchError
 from client.weights import require_prepared
+from preprocess.prepare.manifest import FORM
 
 WEIGHTS = b"numbers" * 1000
 CONFIGURATION = 'parameters { key: "EMBEDDING_ID" value { string_value: "facenet-704afe26766c-prewhiten" } }'
@@ -19,7 +20,7 @@ def prepared(tmp_path: Path) -> Path:
     (tmp_path / "facenet" / "configs" / "prepared.pbtxt").write_text(CONFIGURATION)
     files = {"facenet/model.onnx": hashlib.sha256(WEIGHTS).hexdigest()}
     configurations = {"facenet/configs/prepared.pbtxt": hashlib.sha256(CONFIGURATION.encode()).hexdigest()}
-    written = {"networks": {"facenet": {"files": files}}, "configurations": configurations}
+    written = {"networks": {"facenet": {"form": FORM, "files": files}}, "configurations": configurations}
     (tmp_path / "manifest.json").write_text(json.dumps(written))
     return tmp_path
 
@@ -59,10 +60,13 @@ def test_a_configuration_that_was_not_written_is_named(prepared: Path) -> None:
     assert "facenet/configs/prepared.pbtxt is missing" in refusal(prepared)
 
 
-def test_a_manifest_from_before_configurations_were_listed_is_taken(prepared: Path) -> None:
+@pytest.mark.parametrize("form", [FORM - 1, FORM + 1])
+def test_what_another_version_prepared_is_refused(prepared: Path, form: int) -> None:
     written = json.loads((prepared / "manifest.json").read_text())
-    (prepared / "manifest.json").write_text(json.dumps({"networks": written["networks"]}))
-    require_prepared(prepared)
+    written["networks"]["facenet"]["form"] = form
+    del written["configurations"]  # older ones had none
+    (prepared / "manifest.json").write_text(json.dumps(written))
+    assert "was prepared by another version of this server" in refusal(prepared)
 
 
 def test_a_folder_without_a_manifest_is_not_prepared(tmp_path: Path) -> None:

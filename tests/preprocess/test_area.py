@@ -164,3 +164,9 @@ def test_a_picture_is_not_made_larger(scaler: Scaler, size: tuple[int, int]) -> 
 
 def test_no_sizes_are_no_pictures(scaler: Scaler) -> None:
     assert shrunk(scaler, IMAGE) == []
+
+
+def test_boxes_of_any_kind_of_number_are_cut_alike(scaler: Scaler) -> None:
+    boxes = np.array([[5.0, 7, 90, 92], [-10, -12, 40, 38]])
+    for kind in (np.float32, np.int64):
+        np.testing.assert_array_equal(scaler.cut(IMAGE, boxes.astype(kind), 24), scaler.cut(IMAGE, boxes, 24))

@@ -64,3 +64,9 @@ def test_threads_may_call_it_at_the_same_time(file: Path) -> None:
 def test_a_file_that_was_not_prepared_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"area\.ll is missing; run scripts/prepare-models"):
         Library(tmp_path / "area.ll")
+
+
+def test_a_loop_that_fails_is_told(file: Path) -> None:
+    file.write_text(TEXT.replace("store ptr null, ptr %result\n  ret i32 0", "store ptr null, ptr %error\n  ret i32 1"))
+    with pytest.raises(RuntimeError, match="a compiled loop failed"):
+        Library(file).function("double")(np.ones(3, np.int64), 2)

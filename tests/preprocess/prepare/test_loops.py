@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from preprocess import area
-from preprocess.prepare import loops
+from preprocess.prepare import loops, mtcnn
+from preprocess.prepare.child import in_child
 from preprocess.prepare.errors import PreparationError
 from tests.conftest import PROJECT
 
@@ -15,7 +16,7 @@ from tests.conftest import PROJECT
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("compiled") / area.FILE
-    loops.write(path)
+    in_child(mtcnn.write_loops, path)
     return path
 
 

@@ -1,5 +1,6 @@
 """Another precision than float32: that it is asked for, stated, bounded and given up again."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from preprocess import engines
-from preprocess.prepare import manifest, native, precision, repository
+from preprocess.prepare import manifest, native, networks, precision, repository
 from preprocess.prepare.errors import PreparationError
 from preprocess.prepare.precision import Drift
 from preprocess.prepare.repository import Wanted
@@ -101,6 +102,23 @@ def test_too_much_drift_stops_the_preparation_and_changes_nothing(ready: Path, m
         with pytest.raises(PreparationError, match="too far from float32"):
             run(ready, facenet=int8())
         assert files(ready) == before
+
+
+def test_an_older_form_whose_new_calibration_fails_is_served_as_before(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(ready, facenet=int8())
+    before, served = identity(ready), (ready / "facenet/1/model.int8.onnx").read_bytes()
+    entries = {name: dataclasses.replace(entry, form=4) for name, entry in manifest.read(ready).items()}
+    (ready / "manifest.json").write_text(manifest.text(entries, {}))
+    converting(monkeypatch, Drift(0.5, 0.5))
+    monkeypatch.setattr(networks, "for_cpus", lambda name, model, target, size: target.write_text("CPUs") * 0.0)
+    monkeypatch.setattr(networks, "loops", lambda work: {})
+    with pytest.raises(PreparationError, match="too far from float32"):
+        run(ready, facenet=int8())
+    assert (identity(ready), (ready / "facenet/1/model.int8.onnx").read_bytes()) == (before, served)
+    entry = manifest.read(ready)["facenet"]
+    assert (entry.form, entry.intact(ready)) == (manifest.FORM, True)
 
 
 def test_new_weights_whose_form_drifts_too_far_are_served_in_float32(
