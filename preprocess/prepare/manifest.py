@@ -77,8 +77,12 @@ class Entry:
         """Tells whether every file it wrote is there as it wrote it, and of a form that can be brought up to date."""
         if not OLDEST <= self.form <= FORM:
             return False
-        paths = {repository / name: digest for name, digest in self.files.items()}
-        return all(path.is_file() and storage.sha256(path) == digest for path, digest in paths.items())
+        return all(self.holds(repository, file) for file in self.files)
+
+    def holds(self, repository: Path, file: str) -> bool:
+        """Tells whether one of its files is there as it wrote it."""
+        path = repository / file
+        return path.is_file() and storage.sha256(path) == self.files[file]
 
 
 def read(repository: Path) -> dict[str, Entry]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess import area
 from preprocess.engines import FOR_CPUS, weights_file
 from preprocess.prepare import configs, manifest, networks, precision, storage
 from preprocess.prepare.errors import PreparationError
@@ -24,6 +25,7 @@ DEFAULTS: dict[str, Callable[[], Source]] = {
 Staged = Mapping[str, Path]
 """For paths in the repository the files that are to be placed there."""
 
+_MADE_ANEW = (FOR_CPUS, area.FILE)
 _DEFINITIONS = ("config.pbtxt", "1/model.py", "1/.gitkeep")
 
 
@@ -113,6 +115,7 @@ def _complete(repository: Path, name: str, entry: Entry | None, wish: Wanted, wo
     """Gives the network's entry, those of its files that are yet to be placed, and what was done in words."""
     source = wish.source
     if entry and (source is None or source.hashes == entry.sources):
+        entry = _without_lost_forms(repository, entry)
         if entry.intact(repository):
             entry, staged = _brought_up_to_date(repository, name, entry, work)
             _check_engine(name, entry.source, entry.engines, wish)
@@ -170,6 +173,15 @@ def _brought_up_to_date(repository: Path, name: str, entry: Entry, work: Path) -
             largest = max(largest, networks.for_cpus(name, model, work / FOR_CPUS, entry.input_size))
     files = {**entry.files, **{file: storage.sha256(path) for file, path in made.items()}}
     return dataclasses.replace(entry, form=manifest.FORM, files=files, largest_difference=largest), made
+
+
+def _without_lost_forms(repository: Path, entry: Entry) -> Entry:
+    """The entry as a form that did not have those of its files yet which are lost or spoilt, and need no source."""
+    lost = [file for file in entry.files if file.endswith(_MADE_ANEW) and not entry.holds(repository, file)]
+    if not lost:
+        return entry
+    files = {file: digest for file, digest in entry.files.items() if file not in lost}
+    return dataclasses.replace(entry, form=manifest.OLDEST, files=files)
 
 
 def _require_default(repository: Path, name: str, entry: Entry) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_a_form_for_cpus_that_is_there_is_not_written_again(earlier: Path, monke
     run(earlier)
     assert {entry.form for entry in manifest.read(earlier).values()} == {manifest.FORM}
     assert for_cpus.read_text() == "for CPUs"
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("damaged")])
+def test_what_can_be_made_without_the_source_is_made_again_when_it_is_lost(
+    damage: Callable[[Path], object], earlier: Path
+) -> None:
+    run(earlier)
+    made = [earlier / "facenet/1/model.cpu.onnx", earlier / "mtcnn/1/area.ll"]  # facenet is of one's own
+    before, texts = manifest.read(earlier), [path.read_text() for path in made]
+    for path in made:
+        damage(path)
+    assert all("already prepared from" in line for line in run(earlier))
+    assert manifest.read(earlier) == before
+    assert [path.read_text() for path in made] == texts
 
 
 def spoil(folder: Path, form: int = manifest.FORM) -> None:
