@@ -3,11 +3,12 @@
 A loop of Python is ended by the model itself, one in a library by the launcher.
 """
 
+import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -82,15 +83,40 @@ def test_a_loop_in_a_library_is_noticed_and_ended(
     seconds_until(True, victim, 60)
     before = processes(victim)
     with asked(victim, known, make_picture("PNG", size=LIBRARY)) as (tally, begun):
-        noticed = seconds_until(False, victim, READINESS_SECONDS + 1)
+        used, noticed = used_until_noticed(victim), time.monotonic() - begun
         seconds_until(True, victim, 60)
         recovered = time.monotonic() - begun
         assert post(victim.url + DETECT, make_picture())[0] == 200
     record(record_property, "detector in a loop of a library", round(noticed, 1), recovered, tally)
-    assert noticed <= READINESS_SECONDS
+    assert (
+        used <= 3.5
+    )  # preprocess.serving.STEP_SECONDS, a sign each half second, and what it takes to look and to say so
+    assert noticed <= READINESS_SECONDS or used < 0.6 * noticed  # it takes longer where it hardly gets half a core
     assert recovered < 60
     assert processes(victim)["face_detect"] != before["face_detect"]
     assert tally.wrong == 0
+
+
+def used_until_noticed(victim: Server) -> float:
+    """Seconds of processor that the detector in the loop has had when the server is no longer ready."""
+    before, used, until = used_by_detectors(), 0.0, time.monotonic() + 3 * READINESS_SECONDS
+    while is_ready(victim):
+        assert time.monotonic() < until, f"still ready after {used} s of the processor"
+        after = used_by_detectors()
+        used = max([used, *(after[pid] - before[pid] for pid in after.keys() & before.keys())])
+        time.sleep(0.05)
+    return used
+
+
+def used_by_detectors() -> dict[str, float]:
+    """Seconds of processor that each process of face_detect has had."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"looping" in (command := (process / "cmdline").read_bytes()) and b"face_detect/1/model.py" in command:
+                times = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+                found[process.name] = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 def record(record_property: Callable[..., None], fault: str, noticed: object, recovered: float, tally: Tally) -> None:
