@@ -88,9 +88,8 @@ def test_a_loop_in_a_library_is_noticed_and_ended(
         recovered = time.monotonic() - begun
         assert post(victim.url + DETECT, make_picture())[0] == 200
     record(record_property, "detector in a loop of a library", round(noticed, 1), recovered, tally)
-    assert (
-        used <= 3.5
-    )  # preprocess.serving.STEP_SECONDS, a sign each half second, and what it takes to look and to say so
+    # preprocess.serving.STEP_SECONDS, a sign each half second, and what it takes to look and to say so.
+    assert used <= 3.5
     assert noticed <= READINESS_SECONDS or used < 0.6 * noticed  # it takes longer where it hardly gets half a core
     assert recovered < 60
     assert processes(victim)["face_detect"] != before["face_detect"]
