@@ -39,10 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pack(args: argparse.Namespace) -> int:
-    if not (WEIGHTS / "onet.onnx").is_file():
-        raise Unusable("the detector's weights are not here; run scripts/prepare-models")
+    try:
+        detector = mtcnn.load(WEIGHTS, threads=os.cpu_count() or 1)
+    except FileNotFoundError:
+        raise Unusable("the detector is not prepared, or by an older version; run scripts/prepare-models") from None
     photos = [read(path) for path in args.image_files]
-    detector = mtcnn.load(WEIGHTS, threads=os.cpu_count() or 1)
     crops = [face(photo, detector, args.margin) for photo in photos]
     for path, crop in zip(args.image_files, crops, strict=True):
         if crop is None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,10 +105,14 @@ def test_without_any_face_nothing_is_written(repository, capsys):
     assert not Path("test.json").exists()
 
 
-def test_missing_weights_are_one_clear_line(monkeypatch, capsys):
-    monkeypatch.setattr("client.gen_img_json.WEIGHTS", Path("nowhere"))
+@pytest.mark.parametrize("there", [[], ["pnet.onnx", "rnet.onnx", "onet.onnx"]], ids=["nothing", "no loops"])
+def test_a_detector_that_is_not_prepared_is_one_clear_line(there, repository, tmp_path, monkeypatch, capsys):
+    for name in there:
+        shutil.copy(repository / "face_detect" / "1" / name, tmp_path)
+    monkeypatch.setattr("client.gen_img_json.WEIGHTS", tmp_path)
     assert main(["gen_img_json", "--image_files", "face.png"]) == 1
-    assert capsys.readouterr().err == "gen_img_json: the detector's weights are not here; run scripts/prepare-models\n"
+    said = "gen_img_json: the detector is not prepared, or by an older version; run scripts/prepare-models\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(
