@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from client.installation import LaunchError
-from preprocess.prepare.manifest import FORM
+from preprocess.prepare.form import FORM
 
 BLOCK = 1024 * 1024
 

@@ -10,14 +10,10 @@ from pathlib import Path
 from preprocess.engines import weights_file
 from preprocess.prepare import storage
 from preprocess.prepare.errors import PreparationError
+from preprocess.prepare.form import FORM as FORM
+from preprocess.prepare.form import OLDEST as OLDEST
 
 NAME = "manifest.json"
-
-FORM = 5
-"""Raised when a preparation writes other files from the same source: an older one's are completed, or made again."""
-
-OLDEST = 3
-"""The oldest form that can be completed."""
 
 NETWORKS = ("facenet", "arcface", "mtcnn")
 

@@ -6,7 +6,7 @@ import pytest
 
 from client.installation import LaunchError
 from client.weights import require_prepared
-from preprocess.prepare.manifest import FORM
+from preprocess.prepare.form import FORM
 
 WEIGHTS = b"numbers" * 1000
 CONFIGURATION = 'parameters { key: "EMBEDDING_ID" value { string_value: "facenet-704afe26766c-prewhiten" } }'
