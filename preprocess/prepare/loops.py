@@ -14,10 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from preprocess.engines import Array
 from preprocess.prepare.errors import PreparationError
+from preprocess.pyramid import Array, Image
 
-Image = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -6,7 +6,7 @@ import time
 from tests.conftest import Server
 from tests.load.callers import Tally, identity, learn
 
-CALLERS, PICTURES, SECONDS = 64, 200, 10
+CALLERS, PICTURES, SECONDS = 64, 200, 20
 
 
 def test_every_answer_is_the_callers_own_when_64_ask_at_once(server: Server) -> None:
