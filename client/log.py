@@ -20,6 +20,7 @@ STANDARD_ERROR = 2
 
 access = logging.getLogger("client.access")
 
+PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})  # asked by machines, day and night
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
@@ -103,7 +104,10 @@ def known_method(method: str) -> str:
 
 
 def log_request(method: str, route: str, state: dict[str, Any], seconds: float) -> None:
-    """One line for an answered request, a caller's mistake too; at warning if the fault is ours."""
+    """One line for an answered request, a caller's mistake too; at warning if the fault is ours. None for a probe that
+    found all well."""
+    if route in PROBES and state["status"] == 200:
+        return
     fields = {
         "id": state["request_id"],
         "method": known_method(method),

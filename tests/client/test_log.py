@@ -97,6 +97,15 @@ def test_a_method_that_http_does_not_know_is_not_repeated(caplog):
     assert caplog.records[0].fields["method"] == "_OTHER"
 
 
+@pytest.mark.parametrize("probe", ["/health/live", "/health/ready", "/metrics"])
+def test_a_probe_is_logged_only_where_it_fails(caplog, probe):
+    caplog.set_level(logging.INFO)
+    for status in (200, 503):
+        state = {"request_id": "a", "status": status, "code": "", "bytes_in": 0, "bytes_out": 2}
+        log_request("GET", probe, state, 0.01)
+    assert [record.fields["status"] for record in caplog.records] == [503]
+
+
 def test_a_callers_mistake_is_logged_at_info_and_ours_at_warning(caplog):
     caplog.set_level(logging.INFO)
     for status in (200, 422, 503):
