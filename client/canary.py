@@ -7,6 +7,7 @@ picture is 24x24 pixels of a gradient: it costs each network one small run and t
 import asyncio
 import logging
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
@@ -26,8 +27,9 @@ Array = npt.NDArray[np.generic]
 SIDE = 24  # pixels
 TOLERANCE = 1e-3  # between two answers of one model, on numbers of about 1
 
-# For a slow model at work. Whatever came before a question is ended at its own deadline (preprocess/serving.py), 9 s
-# after the question at the latest; then come the step it is ended in, and the time until a question is asked.
+# How long a question keeps its place among the callers. What the gateway sent before it is ended at its own deadline
+# (preprocess/serving.py), 9 s after the question at the latest; then come the step it is ended in, and the time until a
+# question is asked.
 LONGEST_ANSWER_SECONDS = 16.0
 
 
@@ -35,7 +37,7 @@ class Health(Enum):
     """What an answer says of its model."""
 
     WELL = "well"
-    SILENT = "silent"  # no answer in time: it hangs, or it is very busy
+    SILENT = "silent"  # no answer so far: it hangs, or it is very busy
     FAILING = "failing"
 
 
@@ -53,35 +55,30 @@ REQUEST_ID = "canary"
 
 @dataclass(frozen=True)
 class Question:
-    """An input, the output that must never change, and the models whose answers to callers prove the same.
+    """An input and the output that must never change.
 
     array: None for two unit vectors at right angles, as long as the checkpoint makes them
-    slow: one honest request may take the model longer than a question waits.
+    proved_by: models whose answers to others prove the same
+    slowed_by: models of which one honest request may keep the question waiting for longer than it is waited for
     """
 
     name: str
     array: Array | None
     output: str
     proved_by: frozenset[str]
-    slow: bool = False
+    slowed_by: frozenset[str] = frozenset()
 
+
+PHOTO, CROP = np.array([PICTURE], np.object_), np.array([[PICTURE]], np.object_)
+FACENET, ARCFACE = frozenset({"facenet_embed", "facenet_compare"}), frozenset({"arcface_embed"})
+DETECT, CROPS = frozenset({"face_detect"}), frozenset({"face_crops", "facenet_photo", "arcface_photo"})
 
 # Together these models run every Python process.
 QUESTIONS = {
-    "facenet_embed": Question(
-        "IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING", frozenset({"facenet_embed", "facenet_compare"})
-    ),
-    "arcface_embed": Question(
-        "IMAGE", np.array([[PICTURE]], np.object_), "EMBEDDING", frozenset({"arcface_embed"}), slow=True
-    ),
-    "face_detect": Question("IMAGE", np.array([PICTURE], np.object_), "BOXES", frozenset({"face_detect"}), slow=True),
-    "face_crops": Question(
-        "IMAGE",
-        np.array([PICTURE], np.object_),
-        "BOXES",
-        frozenset({"face_crops", "facenet_photo", "arcface_photo"}),
-        slow=True,
-    ),
+    "facenet_embed": Question("IMAGE", CROP, "EMBEDDING", FACENET, slowed_by=frozenset({"facenet_photo"})),
+    "arcface_embed": Question("IMAGE", CROP, "EMBEDDING", ARCFACE, slowed_by=ARCFACE | {"arcface_photo"}),
+    "face_detect": Question("IMAGE", PHOTO, "BOXES", DETECT, slowed_by=DETECT),
+    "face_crops": Question("IMAGE", PHOTO, "BOXES", CROPS, slowed_by=CROPS),
     "face_distance": Question("EMBEDDING", None, "DISTANCE", frozenset({"face_distance", "facenet_compare"})),
 }
 
@@ -104,16 +101,25 @@ class Canary:
     def __init__(self) -> None:
         self.start_anew()
         self._asked: dict[tuple[Connection, str], asyncio.Future[Health]] = {}
+        self._answers: Counter[tuple[Connection, str]] = Counter()
 
     async def ask(self, client: Connection, seconds: float) -> dict[str, Health]:
         """The health of each model, after at most `seconds`.
 
-        A question that a slow model has not come to by then keeps its place among the callers, so that it is answered
-        when all before it are, and is not asked anew.
+        A question that a model has not come to by then keeps its place among the callers, so that it is answered when
+        all before it are, and is not asked anew before its answer was looked at.
         """
-        asked = {model: self._question(client, model, seconds) for model in QUESTIONS}
+        asked = {model: self._question(client, model) for model in QUESTIONS}
         await asyncio.wait(asked.values(), timeout=seconds)
-        return {model: answer.result() if answer.done() else Health.SILENT for model, answer in asked.items()}
+        health = {model: answer.result() if answer.done() else Health.SILENT for model, answer in asked.items()}
+        for model, answer in asked.items():
+            if answer.done():
+                del self._asked[client, model]
+        return health
+
+    def answers(self, client: Connection, model: str) -> int:
+        """How many answers of this model of a Triton were to questions."""
+        return self._answers[client, model]
 
     def start_anew(self) -> None:
         """Hold no answer against those of before: who gave them is gone."""
@@ -121,17 +127,17 @@ class Canary:
 
     async def forget(self, client: Connection) -> None:
         """Wait for none of its answers any longer."""
-        waiting = [answer for (asked, _), answer in self._asked.items() if asked is client]
+        waiting = [self._asked.pop((client, model)) for model in QUESTIONS if (client, model) in self._asked]
         for answer in waiting:
             answer.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+        for model in QUESTIONS:
+            self._answers.pop((client, model), None)
 
-    def _question(self, client: Connection, model: str, seconds: float) -> asyncio.Future[Health]:
+    def _question(self, client: Connection, model: str) -> asyncio.Future[Health]:
         key = client, model
         if key not in self._asked:
-            patience = max(seconds, LONGEST_ANSWER_SECONDS) if QUESTIONS[model].slow else seconds
-            self._asked[key] = asyncio.ensure_future(self._ask(client, model, patience))
-            self._asked[key].add_done_callback(lambda _: self._asked.pop(key))
+            self._asked[key] = asyncio.ensure_future(self._ask(client, model, LONGEST_ANSWER_SECONDS))
         return self._asked[key]
 
     def embedding_size(self, network: Network) -> int | None:
@@ -147,6 +153,7 @@ class Canary:
             tensor = InferInput(question.name, list(array.shape), np_to_triton_dtype(array.dtype))
             tensor.set_data_from_numpy(array)
             result = await client.infer(model, [tensor], outputs=wanted, client_timeout=seconds, request_id=REQUEST_ID)
+            self._answers[client, model] += 1
             answer = result.as_numpy(question.output)
             if answer is None or not np.isfinite(answer).all():
                 return Health.FAILING

@@ -10,7 +10,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import grpc
 from tritonclient.utils import InferenceServerException
@@ -27,6 +27,7 @@ PROBE_EVERY_SECONDS = 1.0
 CANARY_EVERY_SECONDS = 2.0
 CANARY_SECONDS = 2.0
 PROBE_SECONDS = 1.5
+COUNT_SECONDS = 0.5
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
 
@@ -40,11 +41,14 @@ class Replica:
         self._strange = strange
         self.known = False  # whether all its answers were right once since it came up
         self._answered: dict[str, float] = {}  # when each model last answered a caller, by time.monotonic()
+        self._at_work: dict[str, float] = {}  # or anybody but a question: others may call it past this gateway
+        self._counts: dict[str, int] = {}  # of those answers
         self._awaited: dict[str, float] = {}  # since when callers wait for a model that has not answered any since
         self.identities: dict[Network, Identity] = {}  # read when first asked for, anew after each restart
         self._canary = canary
         self._questioned = -math.inf
         self.ill: set[str] = set()  # canary questions that it fails, whatever it says of itself
+        self._wrong: set[str] = set()  # those to which its last answer was wrong
         self.client = Connection(address, self.answered)
         self.up = False
         self.in_flight = 0
@@ -113,6 +117,7 @@ class Replica:
         up = await self._probe()
         if up and not self.up:
             self.ill, self._questioned = set(QUESTIONS), -math.inf
+            await self._canary.forget(self.client)  # answers from before it went
             with contextlib.suppress(InferenceServerException):
                 await self.client.meet(PROBE_SECONDS)
         self.up = up
@@ -134,7 +139,7 @@ class Replica:
         return all(answer is True for answer in answers)
 
     async def _ill_models(self) -> set[str]:
-        """Models that give no answer or a wrong one, asked now and then. Answers to callers prove a busy model well."""
+        """Models that give no answer or a wrong one, asked now and then. Answers to others prove a busy model well."""
         asked = time.monotonic()
         if asked - self._questioned < CANARY_EVERY_SECONDS:
             return self.ill
@@ -144,23 +149,39 @@ class Replica:
         for model in [model for model, found in health.items() if found is Health.WELL]:
             for proved in QUESTIONS[model].proved_by & self._awaited.keys():
                 self._awaited[proved] = asked
-        busy = {model for model, question in QUESTIONS.items() if self._busy(question, asked)}
+        with contextlib.suppress(InferenceServerException):
+            await self._count()
         self._questioned = asked
-        ill = {
-            model
-            for model, found in health.items()
-            if found is Health.FAILING or (found is Health.SILENT and model not in busy)
-        }
+        silent = {model for model, found in health.items() if found is Health.SILENT}
+        self._wrong = (self._wrong & silent) | {model for model, found in health.items() if found is Health.FAILING}
+        excused = {model for model in silent if self.known and self._busy(QUESTIONS[model], asked)}
+        ill = self._wrong | (silent - excused)
         if ill:
             logger.warning("Triton at %s does not answer for %s", self.address, ", ".join(sorted(ill)))
         return ill
 
+    async def _count(self) -> None:
+        """Note which models have answered others since the last time, by Triton's own count of answers."""
+        told = await self.client.get_inference_statistics(client_timeout=COUNT_SECONDS)
+        for model in told.model_stats:
+            count = model.inference_stats.success.count - self._canary.answers(self.client, model.name)
+            if count > self._counts.get(model.name, count):
+                self._at_work[model.name] = time.monotonic()
+            self._counts[model.name] = count
+
     def _busy(self, question: Question, moment: float) -> bool:
-        """Whether callers had answers since then, or one of them waits for what may well take long."""
-        if any(self._answered.get(model, -math.inf) > moment for model in question.proved_by):
-            return True
-        oldest = time.monotonic() - LONGEST_ANSWER_SECONDS
-        return question.slow and any(self._awaited.get(model, -math.inf) > oldest for model in question.proved_by)
+        """Whether others had answers since then; or had them lately, or wait, where one may well take long."""
+        lately = time.monotonic() - LONGEST_ANSWER_SECONDS
+        return (
+            any(_since(moment, seen, question.proved_by) for seen in (self._answered, self._at_work))
+            or _since(lately, self._at_work, question.slowed_by)
+            or _since(lately, self._awaited, question.slowed_by)
+        )
+
+
+def _since(moment: float, seen: Mapping[str, float], models: Iterable[str]) -> bool:
+    """Whether one of these models was seen after this moment."""
+    return any(seen.get(model, -math.inf) > moment for model in models)
 
 
 def _timed_out(error: InferenceServerException) -> bool:

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import io
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import grpc
 import numpy as np
 import pytest
+from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from client import canary, replicas
@@ -529,6 +531,87 @@ def test_a_detector_that_needs_every_callers_whole_time_is_not_taken_for_dead(fa
             await asyncio.gather(*asked, return_exceptions=True)
 
     with_triton(fake.url, main)
+
+
+@pytest.mark.parametrize("model", sorted(canary.QUESTIONS))
+def test_a_model_that_answers_callers_past_the_gateway_is_not_taken_for_dead(fake, patient, model):
+    async def main(triton):
+        fake.silent.add(model)
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            fake.answered[model] += 1
+            assert triton.ready()
+            await asyncio.sleep(0.05)
+
+    with_triton(fake.url, main)
+
+
+def test_a_slow_model_that_answers_others_now_and_then_is_not_taken_for_dead(fake, patient):
+    async def main(triton):
+        fake.answered["arcface_photo"] += 1
+        await asyncio.sleep(0.5)
+        fake.silent.add("arcface_embed")
+        await asyncio.sleep(1.0)
+        assert triton.ready()
+        await until(lambda: not triton.ready(), seconds=8.0)  # nor is it believed for ever
+
+    with_triton(fake.url, main)
+
+
+def test_a_network_that_embeds_the_faces_of_a_large_group_is_not_taken_for_dead(fake, patient):
+    async def main(triton):
+        fake.script("arcface_photo", sleeps(1.5))
+        photo = {"IMAGE": images(b"x")[0]}
+        asked = asyncio.ensure_future(triton.infer("arcface_photo", photo, ("EMBEDDING",), time.monotonic() + 5))
+        await asyncio.sleep(0.1)
+        fake.silent.add("arcface_embed")
+        while not asked.done():
+            assert triton.ready()
+            await asyncio.sleep(0.05)
+        await asked
+
+    with_triton(fake.url, main)
+
+
+def test_an_answer_that_comes_between_two_looks_counts(fake, quick_questions, monkeypatch):
+    """The model takes every question longer than it is waited for."""
+    monkeypatch.setattr(replicas, "CANARY_SECONDS", 0.1)
+    fake.queue["face_detect"] = 0.15
+
+    async def main(triton):
+        await until(triton.ready)
+
+    with_triton(fake.url, main)
+
+
+def test_a_wrong_answer_is_not_forgotten_while_the_next_is_awaited(fake, quick_questions):
+    async def main(triton):
+        fake.asked["facenet_embed"] = OTHER
+        await until(lambda: not triton.ready())
+        fake.silent.add("facenet_embed")
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            fake.answered["facenet_embed"] += 1
+            assert not triton.ready()
+            await asyncio.sleep(0.05)
+
+    with_triton(fake.url, main)
+
+
+def test_the_real_triton_counts_the_answers_to_others(server):
+    face = io.BytesIO()
+    Image.linear_gradient("L").save(face, "PNG")
+
+    async def main(triton):
+        (replica,) = triton._replicas._replicas.values()
+        await replica._count()
+        assert "facenet_compare" not in replica._at_work
+        pair = {"IMAGE": images(face.getvalue(), face.getvalue())}
+        await triton.infer("facenet_compare", pair, ("DISTANCE",), time.monotonic() + 5)
+        await replica._count()
+        assert "facenet_compare" in replica._at_work
+
+    with_triton(server.grpc, main)
 
 
 @pytest.mark.parametrize("waiting", [False, True], ids=["idle", "with-callers-who-wait"])

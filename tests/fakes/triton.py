@@ -156,6 +156,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.asked: dict[str, Answer] = {}  # what models answer the question, instead of what they always do
         self.queue: dict[str, float] = {}  # seconds that the question waits for its turn before a model
         self.port = port
+        self.answered = dict.fromkeys(DEFAULTS, 0)  # how many requests it says that each model has answered
         self._scripts: dict[str, Script] = dict(DEFAULTS)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -241,6 +242,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             if call.model in self.silent:
                 await asyncio.sleep(30)
             await asyncio.sleep(self.queue.get(call.model, 0))
+            self.answered[call.model] += 1
             return _write(call, self.asked.get(call.model, DEFAULTS[call.model](call)))
         self.calls.append(call)
         try:
@@ -252,7 +254,14 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         except asyncio.CancelledError:
             call.cancelled = True
             raise
+        self.answered[call.model] += 1
         return _write(call, answer)
+
+    async def ModelStatistics(self, request, context):
+        response = service_pb2.ModelStatisticsResponse()
+        for name, count in self.answered.items():
+            response.model_stats.add(name=name).inference_stats.success.count = count
+        return response
 
 
 def _read(request: service_pb2.ModelInferRequest, context: grpc.aio.ServicerContext) -> Call:
