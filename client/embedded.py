@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import ipaddress
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -25,6 +26,7 @@ EXIT_SECONDS = 10  # for requests in flight when the server is told to stop
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 MOST_CALLS_A_TRACE = 2**31 - 1  # Triton's sampling, which calls with a `traceparent` pass by, is as good as off
 ADMIN_APIS = "shared-memory,model-repository,trace,logging"  # closed: each would let a client read or change the server
+PLAIN = re.compile(r"[\w@%+=:,./~#^!-]+", re.ASCII)  # of a path that begins with /, what a shell leaves as it is
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # to this machine, whatever http_proxy says
 
 
@@ -55,14 +57,25 @@ class EmbeddedTriton:
         return reached(self.address)
 
     @property
+    def listeners(self) -> tuple[tuple[str, int], ...]:
+        """The addresses and ports of its HTTP, gRPC and metrics."""
+        ports = self.ports
+        return ("127.0.0.1", ports.http), (self.address, ports.grpc), (self.address, ports.metrics)
+
+    @property
     def watched(self) -> Path:
         """The folder in which models' processes and client/stubs.py tell each other what preprocess/watched.py says."""
         return self.runtime / "watched"
+
+    def require_plain_path(self) -> None:
+        """Raise LaunchError where the repository's path is one that Triton starts no model from."""
+        _require_plain(self.repository, "move it to such a path")
 
     def start(self) -> None:
         """Start the process and return at once; `wait_ready` tells when models can answer."""
         if not self.repository.is_dir():
             raise LaunchError(f"there is no model repository {self.repository}")
+        self.require_plain_path()
         _sweep_regions()
         if self.log:
             self.log.unlink(missing_ok=True)
@@ -70,6 +83,7 @@ class EmbeddedTriton:
         try:
             self.watched.mkdir()
             server = installation.find(self.runtime)
+            _require_plain(server.backends, "set TMPDIR to such a path")
             self.process = subprocess.Popen(
                 self._command(server),
                 env={**_environment(server), "FACE_WATCHED": str(self.watched)},
@@ -78,10 +92,14 @@ class EmbeddedTriton:
                 start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops the server in order
                 preexec_fn=die_with_parent,
             )
+            self._guard = _guard(self.process.pid, self.shm_prefix, self.runtime)
         except BaseException:
+            if self.process is not None:  # and no memory for its guard
+                self.process.kill()
+                self.process.wait()
+                self.process = None
             shutil.rmtree(self.runtime, ignore_errors=True)
             raise
-        self._guard = _guard(self.process.pid, self.shm_prefix, self.runtime)
 
     def wait_ready(self, seconds: float) -> None:
         """Return when every model is loaded; raise LaunchError if the server ends first or takes longer."""
@@ -189,6 +207,18 @@ def reached(host: str) -> str:
     return f"[{address}]" if address.version == 6 else str(address)
 
 
+def _require_plain(path: Path, remedy: str) -> None:
+    """Raise LaunchError for a path that a shell takes apart: the Python backend hands it to one without quotes.
+
+    Models whose processes are not found are waited for until the time is up. Other letters than ASCII's fail later, in
+    the models' Python.
+    """
+    if not PLAIN.fullmatch(str(path)):
+        raise LaunchError(
+            f"{path}: Triton starts models only from a path of ASCII letters, digits and @%+=:,./~#^!_-; {remedy}"
+        )
+
+
 def die_with_parent() -> None:
     """In a new process, before it becomes a server: be ended by the kernel when the launcher is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -215,7 +245,8 @@ def _sweep_regions() -> None:
     for region in Path("/dev/shm").glob("face_*_*"):
         owner = region.name.split("_")[1]
         if owner.isdigit() and (int(owner) == os.getpid() or not Path("/proc", owner).exists()):
-            region.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another user's
+                region.unlink()
 
 
 def _environment(server: Installation) -> dict[str, str]:

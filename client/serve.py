@@ -8,6 +8,7 @@ Limits, keys and the rest are FACE_* variables: see docs/operating.md.
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from client.installation import LaunchError
 from client.settings import Settings, SettingsError
 from client.supervisor import Gateway, start, supervise
 from client.weights import require_prepared
+
+ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # an address that this machine does not have
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,14 +63,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = require_settings()
         require_files(settings)
-        require_free(args.port, ports.http, ports.grpc, ports.metrics)
+        require_free((settings.host, args.port), *triton.listeners)
+        triton.require_plain_path()
         require_prepared(args.repository)
         print("Loading the models ...", flush=True)
         start(triton, gateway)
         print(_welcome(gateway.url, ports, settings), flush=True)
         supervise(triton, gateway)
-    except LaunchError as error:
-        print(f"serve: {error}", file=sys.stderr)
+    except (LaunchError, OSError) as error:
+        print(f"serve: {told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # the terminal may be gone, and that is why we stop
@@ -110,19 +114,43 @@ def require_files(settings: Settings) -> None:
         raise LaunchError(str(error)) from None
 
 
-def require_free(*ports: int) -> None:
-    """Raise LaunchError if one of the ports cannot be had; of one that is taken, the answers would pass for ours."""
-    for port in ports:
+def told(error: Exception) -> str:
+    """An error in a line: a LaunchError is one, the kernel's errors name a file and a reason."""
+    if not isinstance(error, OSError):
+        return str(error)
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def require_free(*listeners: tuple[str, int]) -> None:
+    """Raise LaunchError if a host's port cannot be had; of one that is taken, the answers would pass for ours."""
+    ports = [port for _, port in listeners]
+    for host, port in listeners:
         if ports.count(port) > 1:
             raise LaunchError(f"port {port} is asked for twice; choose another (--help)")
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise LaunchError(
-                    f"cannot listen on port {port}: {error.strerror}; free it or choose another (--help)"
-                ) from None
+        try:
+            _take(host, port)
+        except OSError as error:
+            absent = isinstance(error, socket.gaierror) or error.errno in ABSENT
+            remedy = "give an address of this machine" if absent else "free it or choose another (--help)"
+            raise LaunchError(f"cannot listen on {host} port {port}: {error.strerror}; {remedy}") from None
+
+
+def _take(host: str, port: int) -> None:
+    """Take a port at every address of a host for a moment; raises OSError where it is taken at one of them."""
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)  # brackets: Triton wants them for IPv6
+    absent = []
+    for family, kind, protocol, _, address in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
+            absent.append(error)
+    if len(absent) == len(found):  # localhost may have an IPv6 address where there is no IPv6
+        raise absent[0]
 
 
 def _log(ports: Ports) -> Path | None:

@@ -16,7 +16,7 @@ from client.canary import Canary, Health
 from client.connection import Connection
 from client.embedded import PROJECT, EmbeddedTriton, Ports
 from client.installation import LaunchError
-from client.serve import interrupt_on_signal, port_number, require_free, require_settings
+from client.serve import interrupt_on_signal, port_number, require_free, require_settings, told
 from client.stubs import Stubs
 from client.supervisor import START_SECONDS
 from client.weights import require_prepared
@@ -52,14 +52,15 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, interrupt_on_signal)
     try:
         require_settings()
-        require_free(ports.http, ports.grpc, ports.metrics)
+        require_free(*triton.listeners)
+        triton.require_plain_path()
         require_prepared(args.repository)
         triton.start()
         triton.wait_ready(START_SECONDS)
         print("Ready.", flush=True)
         asyncio.run(_watch(triton))
-    except LaunchError as error:
-        print(f"triton: {error}", file=sys.stderr)
+    except (LaunchError, OSError) as error:
+        print(f"triton: {told(error)}", file=sys.stderr)
         triton.stop(signal.SIGKILL)  # asked nicely, it would wait for the dead model until its time is up
         return 1
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ import sys
 import time
 from http.client import HTTPException
 
-from client.embedded import DIRECT, EmbeddedTriton, die_with_parent, reached
+from client.embedded import DIRECT, PROJECT, EmbeddedTriton, die_with_parent, reached
 from client.installation import LaunchError
 from client.stubs import Stubs
 
@@ -26,6 +26,8 @@ NOT_LIVE_SECONDS = 4.0  # that a running gateway may leave /health/live unanswer
 START_SECONDS = 180.0  # for Triton to load every model
 STOP_SECONDS = 15.0  # for the gateway to finish what is in flight
 LONGEST_PAUSE_SECONDS = 30.0  # between two attempts to start what will not start
+# With -m, Python before 3.11 takes packages of the folder it is run in before those of PYTHONPATH.
+OURS = f"import sys; sys.path[0] = {str(PROJECT)!r}; from client.__main__ import main; sys.exit(main(sys.argv[2:]))"
 
 
 class Gateway:
@@ -42,7 +44,7 @@ class Gateway:
         return f"http://{reached(os.environ.get('FACE_HOST') or '127.0.0.1')}:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "client", "gateway"]
+        command = [sys.executable, "-c", OURS, "client", "gateway"]  # "client": for who lists processes
         self.process = subprocess.Popen(
             command, env=self.environment, start_new_session=True, preexec_fn=die_with_parent
         )
@@ -99,9 +101,11 @@ def start(triton: EmbeddedTriton, gateway: Gateway) -> None:
     """Start both and return when they can answer; raises LaunchError."""
     triton.start()
     triton.wait_ready(START_SECONDS)
+    if gateway.live():  # which has come while the models were loaded
+        raise LaunchError(f"another server answers at {gateway.url}; stop it or choose another port (--help)")
     gateway.start()
     deadline = time.monotonic() + STOP_SECONDS
-    while not gateway.ready():
+    while not (gateway.ready() and gateway.alive()):  # one that is gone leaves the answers to another
         if not gateway.alive() or time.monotonic() > deadline:
             raise LaunchError("the gateway did not start; its last lines are above")
         time.sleep(0.05)

@@ -2,6 +2,7 @@ import errno
 import math
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -218,3 +219,71 @@ def test_a_gateway_that_dies_while_triton_loads_is_started_again_at_once(clock: 
         supervisor.supervise(triton, gateway)
     assert gateway.starts == [0.0, 40.0]
     assert triton.starts == [0.5]
+
+
+class Loaded(EmbeddedTriton):
+    """A Triton that has its models as soon as it is asked for them."""
+
+    def __init__(self) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def wait_ready(self, seconds: float) -> None:
+        pass
+
+
+def test_another_server_that_took_the_port_while_the_models_loaded_does_not_pass_for_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("FACE_HOST", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        gateway = supervisor.Gateway(server.server_port, "127.0.0.1:8001")
+        try:
+            with pytest.raises(
+                LaunchError, match=f"^another server answers at {gateway.url}; stop it or choose another"
+            ):
+                supervisor.start(Loaded(), gateway)
+            assert gateway.process is None
+        finally:
+            gateway.stop()
+            server.shutdown()
+
+
+class Shadowed(Gone):
+    """A gateway that could not listen, because another has begun to in this moment."""
+
+    def live(self) -> bool:
+        return False
+
+    def ready(self) -> bool:
+        return True
+
+
+def test_readiness_is_not_believed_while_our_own_gateway_is_gone() -> None:
+    with pytest.raises(LaunchError, match="the gateway did not start"):
+        supervisor.start(Loaded(), Shadowed(8080, "127.0.0.1:8001"))
+
+
+def test_a_package_of_the_current_folder_is_not_taken_for_the_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Python 3.10, or where PYTHONSAFEPATH is not set."""
+    (tmp_path / "client").mkdir()
+    (tmp_path / "client" / "__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    for name in ("PYTHONSAFEPATH", "PYTHONPATH", "FACE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    gateway = supervisor.Gateway(port, "127.0.0.1:9")
+    gateway.start()
+    try:
+        until = time.monotonic() + 20
+        while not gateway.live():
+            assert gateway.alive() and time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        gateway.stop()

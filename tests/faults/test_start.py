@@ -85,7 +85,6 @@ def test_it_runs_from_any_folder(repository: Path, tmp_path: Path) -> None:
             assert answer.status == 200
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 takes packages of the folder it is run in")
 def test_a_relative_repository_lies_in_the_folder_that_it_is_started_from(repository: Path, tmp_path: Path) -> None:
     for name in ("mine", "client", "preprocess"):
         (tmp_path / name).mkdir()
