@@ -59,7 +59,7 @@ class AsyncFaceClient:
 
     url: Triton's gRPC address, host:port, or several with commas between; or http://host:port of a gateway
     timeout_seconds: for each call, its repetitions included
-    key: the API key that a gateway may ask for
+    key: the API key that a gateway may ask for; blanks and line ends around it are no part of it
 
     A photo is an encoded JPEG, PNG, WebP or BMP of at most 8 MiB, or pixels uint8[height, width, 3] in RGB.
     `parameters` are the models' own: apply_exif, min_face_size, threshold_onet; over gRPC also threshold_pnet,
@@ -71,6 +71,9 @@ class AsyncFaceClient:
     ) -> None:
         if not ADDRESS.fullmatch(url):
             raise ValueError(f"{url!r} is no address; give host:port of Triton's gRPC or http://host:port of a gateway")
+        key = None if key is None else key.strip()
+        if key is not None and not (key and key.isascii() and key.isprintable()):  # headers carry no others
+            raise ValueError("the key must be a line of printable ASCII characters")
         self.url, self.timeout_seconds, self._key = url, timeout_seconds, key
         self._server: asyncio.Future[Triton | Gateway] | None = None
 
@@ -78,6 +81,11 @@ class AsyncFaceClient:
         """Whether the server and all of its models can answer now."""
         server = await self._connected()
         return await server.ready() if isinstance(server, Gateway) else server.ready()
+
+    async def reachable(self) -> bool:
+        """Whether the server is there, ready or not."""
+        server = await self._connected()
+        return await server.live() if isinstance(server, Gateway) else server.live()
 
     async def detect(self, photo: Photo, parameters: Parameters | None = None) -> Faces:
         """Every face of a photo."""
@@ -216,6 +224,10 @@ class FaceClient:
     def ready(self) -> bool:
         """Whether the server and all of its models can answer now."""
         return self._run(self._client.ready())
+
+    def reachable(self) -> bool:
+        """Whether the server is there, ready or not."""
+        return self._run(self._client.reachable())
 
     def detect(self, photo: Photo, parameters: Parameters | None = None) -> Faces:
         """Every face of a photo."""

@@ -43,11 +43,11 @@ class Gateway:
         await self._session.close()
 
     async def ready(self) -> bool:
-        try:
-            await self._request("GET", "/health/ready", time.monotonic() + 2)
-        except ServiceError:
-            return False
-        return True
+        return await self._answers("/health/ready")
+
+    async def live(self) -> bool:
+        """Whether it is there, though its models may not be ready."""
+        return await self._answers("/health/live")
 
     async def identity(self, network: str, deadline: float) -> Identity:
         """Which weights and preprocessing embed; raises ServiceError."""
@@ -84,6 +84,13 @@ class Gateway:
                 pair = answer["EMBEDDING"].astype(np.float32)
                 answer["DISTANCE"] = distances(pair[:1], pair[1:])[0]
             return answer
+
+    async def _answers(self, path: str) -> bool:
+        try:
+            await self._request("GET", path, time.monotonic() + 2)
+        except ServiceError:
+            return False
+        return True
 
     async def _crops(self, network: str, pictures: list[bytes], deadline: float) -> dict[str, Array]:
         if network == "arcface":

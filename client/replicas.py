@@ -219,6 +219,10 @@ class Replicas:
         """Whether at least one replica can answer."""
         return any(replica.well for replica in self._replicas.values())
 
+    def live(self) -> bool:
+        """Whether at least one calls itself ready, whatever its models answer."""
+        return any(replica.up for replica in self._replicas.values())
+
     def pick(self, model: str, but: Replica | None = None) -> Replica | None:
         """The replica that can run `model` with the fewest calls in flight, in turn where several have; never `but`."""
         ready = [replica for replica in self.able(model) if replica is not but]
@@ -231,6 +235,10 @@ class Replicas:
     def able(self, model: str) -> list[Replica]:
         """Those that can run `model`."""
         return [replica for replica in self._replicas.values() if replica.can(model)]
+
+    def believed(self) -> list[Replica]:
+        """Those that are up and gave the known answers since, though a model of them may fail now."""
+        return [replica for replica in self._replicas.values() if replica.up and replica.known]
 
     def left(self) -> int:
         """How many calls keep a healthy replica busy though nobody waits for them any more."""

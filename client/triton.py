@@ -95,6 +95,10 @@ class Triton:
         """Whether a Triton with every model of the contract can answer."""
         return self._replicas.ready()
 
+    def live(self) -> bool:
+        """Whether a Triton is there, though not every model of it may answer."""
+        return self._replicas.live()
+
     async def infer(
         self,
         model: str,
@@ -146,8 +150,8 @@ class Triton:
             raise BadUpstream("triton_garbled", f"Triton's {name} holds numbers that are not finite")
 
     async def identity(self, network: Network, deadline: float) -> Identity:
-        """Which weights and preprocessing embed; raises ServiceError."""
-        able = self._replicas.able(f"{network}_embed")
+        """Which weights and preprocessing embed, also while the network fails; raises ServiceError."""
+        able = self._replicas.able(f"{network}_embed") or self._replicas.believed()
         if not able:
             raise Busy(*NOT_READY)
         replica = able[0]  # all have the same weights, and whose turn it is only calls decide

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import importlib.util
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +28,7 @@ PACKAGES = {
     "ray": ("a Ray job", "ray"),
     "sklearn": ("grouping faces", "tools"),
 }
+LOOK_SECONDS = 0.5
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -80,8 +82,7 @@ def ask(
 
     async def with_client() -> int:
         async with AsyncFaceClient(args.url, args.timeout, key(args.key_file)) as client:
-            if not await client.ready():
-                raise Failure(f"no server is ready at {args.url}; start one with scripts/serve or name it with --url")
+            await _until_ready(client, args.timeout)
             return await work(client)
 
     try:
@@ -99,6 +100,17 @@ def ask(
         print(f"{command}: stopped", file=sys.stderr)
         return 130
     return 1
+
+
+async def _until_ready(client: AsyncFaceClient, seconds: float) -> None:
+    """Wait for a server that is there: one with much to do may need a while until every model has answered."""
+    end = time.monotonic() + seconds
+    while not await client.ready():
+        if not await client.reachable():
+            raise Failure(f"no server is ready at {client.url}; start one with scripts/serve or name it with --url")
+        if time.monotonic() > end:
+            raise Failure(f"the server at {client.url} is there, but not every model of it answers; its log says why")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def key(path: Path | None) -> str | None:

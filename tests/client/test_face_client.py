@@ -139,6 +139,27 @@ def test_a_model_that_is_not_there_is_refused(client, call):
         call(client)
 
 
+def test_a_key_is_taken_out_of_its_line(fake, tmp_path):
+    (tmp_path / "keys").write_text("a-key-of-many-letters\n")
+    with LiveGateway(fake.url, FACE_API_KEYS_FILE=tmp_path / "keys") as gateway:
+        with FaceClient(f"http://127.0.0.1:{gateway.port}", 5, (tmp_path / "keys").read_text()) as client:
+            assert len(client.detect(b"photo").boxes) == 1
+
+
+@pytest.mark.parametrize("key", ["", "two\nlines-of-a-file", "Schlüssel-mit-Umlaut"])
+def test_a_key_that_no_header_can_carry_is_refused(key):
+    with pytest.raises(ValueError, match="the key must be a line of printable ASCII"):
+        FaceClient("http://127.0.0.1:1", key=key)
+
+
+def test_a_server_that_is_there_but_not_ready_is_reachable(client, fake):
+    assert client.ready() and client.reachable()
+    fake.ill.add("face_crops")
+    with FaceClient(fake.url) as other, FaceClient("127.0.0.1:1") as nowhere:
+        assert not other.ready() and other.reachable()
+        assert not nowhere.reachable()
+
+
 def test_a_busy_server_is_asked_again(client, fake):
     answers = iter([fails(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")] * 2)
     default = fake._scripts["face_detect"]

@@ -2,8 +2,11 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -186,6 +189,29 @@ def test_a_server_that_is_not_there_is_one_clear_line(capsys):
     assert terminal.ask("detect", options("127.0.0.1:1"), work) == 1
     line = "detect: no server is ready at 127.0.0.1:1; start one with scripts/serve or name it with --url\n"
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("over_http", [False, True], ids=["grpc", "http"])
+def test_a_server_that_is_too_busy_to_be_ready_is_waited_for(over_http, fake):
+    async def work(client):
+        return 0
+
+    with contextlib.ExitStack() as stack:
+        url = fake.url
+        if over_http:
+            url = f"http://127.0.0.1:{stack.enter_context(LiveGateway(fake.url)).port}"
+        fake.ill.add("face_crops")
+        time.sleep(2.5 * over_http)  # until the gateway has seen it
+        threading.Timer(2.0, fake.ill.clear).start()
+        assert terminal.ask("detect", options(url), work) == 0
+
+
+def test_a_server_of_which_a_model_fails_is_told_from_one_that_is_not_there(fake, capsys):
+    fake.ill.add("face_crops")
+    given = options(fake.url)
+    given.timeout = 0.2
+    assert terminal.ask("detect", given, None) == 1
+    assert "is there, but not every model of it answers" in capsys.readouterr().err
 
 
 def test_a_gateway_with_keys_is_asked_with_the_first_key_of_a_file(fake, tmp_path, capsys):
