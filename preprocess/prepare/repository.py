@@ -52,7 +52,7 @@ def prepare(repository: Path, wanted: dict[str, Wanted], say: Callable[[str], No
         entries = manifest.read(repository)
         configs.rendered(HOME, {})  # a definition that is broken ends the run before anything changes
         if repository != HOME:
-            _copy_definitions(repository)
+            _copy_definitions(repository, say)
         # Those whose precision changes come last: calibration needs the detector.
         for name in sorted(manifest.NETWORKS, key=lambda name: _converts(wanted.get(name, Wanted()))):
             wish = wanted.get(name, Wanted())
@@ -229,8 +229,11 @@ def _tidy() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copy_definitions(repository: Path) -> None:
+def _copy_definitions(repository: Path, say: Callable[[str], None]) -> None:
     for model in sorted(path.parent for path in HOME.glob("*/config.pbtxt")):
         for name in _DEFINITIONS:
             if (model / name).is_file():
-                storage.write(repository / model.name / name, (model / name).read_text())
+                text, target = (model / name).read_text(), repository / model.name / name
+                if target.is_file() and target.read_bytes() != text.encode():
+                    say(f"{target}: replaced by that of {HOME}, where definitions are set")
+                storage.write(target, text)

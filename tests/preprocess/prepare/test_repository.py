@@ -188,6 +188,15 @@ def test_a_changed_configuration_is_taken_over(home: Path) -> None:
     assert "count: 7" in (home / "facenet/configs/prepared.pbtxt").read_text()
 
 
+def test_a_definition_that_was_changed_in_another_repository_is_replaced_and_named(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert not [line for line in run(other) if "replaced" in line]
+    config = other / "facenet/config.pbtxt"
+    config.write_text(config.read_text().replace("max_batch_size: 0", "max_batch_size: 7"))
+    assert [line.split(": replaced")[0] for line in run(other) if "replaced" in line] == [str(config)]
+    assert config.read_text() == (home / "facenet/config.pbtxt").read_text()
+
+
 def test_a_broken_configuration_is_named(home: Path) -> None:
     (home / "facenet/config.pbtxt").write_text('name: "facenet')
     with pytest.raises(PreparationError, match=r"facenet/config\.pbtxt: "):
