@@ -8,6 +8,7 @@ The sheet shows a row a person, those with the most faces first; people who appe
 
 import argparse
 import csv
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     async def cluster(client: AsyncFaceClient) -> int:
+        table, sheet = outputs(args.output)
         faces = await collect(client, terminal.some_photos(args.photos), args.model, args.concurrency)
         people = group(faces, args.distance)
-        table, sheet = (args.output.with_name(args.output.name + suffix) for suffix in (".csv", ".png"))
         write_table(table, people)
         contact_sheet(people).save(sheet)
         several = sum(len(person) > 1 for person in people)
@@ -65,13 +66,33 @@ def run(args: argparse.Namespace) -> int:
     return terminal.ask("cluster", args, cluster, needs="sklearn")
 
 
+def outputs(name: Path) -> tuple[Path, Path]:
+    """The table and the sheet; raises Failure where they cannot be written, before hours are spent on the photos."""
+    if name.name in ("", ".."):
+        raise Failure(f"{name} is a folder; give a name for both files, such as {name / 'people'}")
+    if not name.parent.is_dir():
+        raise Failure(f"{name.parent}: there is no such folder; make it or name another with -o")
+    table, sheet = name.with_name(name.name + ".csv"), name.with_name(name.name + ".png")
+    for path in (table, sheet):
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise Failure(f"{path} cannot be written; give another name with -o")
+    return table, sheet
+
+
 async def collect(client: AsyncFaceClient, photos: list[Path], model: Network, concurrency: int) -> list[Face]:
-    """All faces of all photos, in the photos' order; photos that cannot be used are named and left out."""
+    """All faces of all photos, in the photos' order; photos that cannot be used are named and left out.
+
+    Raises Failure as soon as there are more than MAX_FACES.
+    """
     found: dict[Path, EmbeddedFaces] = {}
+    faces = 0
     with tqdm(total=len(photos), unit="photo", disable=None) as bar:
         async for path, answer in embedded(client, photos, read, model, concurrency):
             if isinstance(answer, EmbeddedFaces):
                 found[path] = answer
+                faces += len(answer.boxes)
+                if faces > MAX_FACES:
+                    raise Failure(f"over {MAX_FACES} faces are too many to compare with one another; give fewer photos")
             elif isinstance(answer, THE_PICTURE):
                 bar.write(f"{path}: {explain(answer)}", file=sys.stderr)
             else:
@@ -91,8 +112,6 @@ def group(faces: list[Face], distance: float) -> list[list[Face]]:
 
     if not faces:
         raise Failure("no face was found")
-    if len(faces) > MAX_FACES:
-        raise Failure(f"{len(faces)} faces are too many to compare with one another; take at most {MAX_FACES}")
     if len(faces) == 1:
         return [faces]
     joining = AgglomerativeClustering(n_clusters=None, distance_threshold=distance, linkage="average")

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -47,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     async def begin(client: AsyncFaceClient) -> int:
+        if not args.photos.exists():
+            raise Failure(f"{args.photos}: No such file or directory")
         args.embedding_id = await client.embedding_id(args.model)
         args.output.mkdir(parents=True, exist_ok=True)
         args.lock = parts.hold(args.output, parts.JOB, shared=False)
@@ -60,10 +63,13 @@ def run(args: argparse.Namespace) -> int:
     with args.lock:
         try:
             embed(args)
-        except Failure as error:
-            print(f"embed_ray: {error}", file=sys.stderr)
+            done = parts.read_photos(args.output, args.embedding_id)
+        except (Failure, ValueError, OSError) as error:  # as terminal.ask, which is over by now
+            print(f"embed_ray: {explain(error)}", file=sys.stderr)
             return 1
-        done = parts.read_photos(args.output, args.embedding_id)
+        except KeyboardInterrupt:
+            print("embed_ray: stopped", file=sys.stderr)
+            return 130
         new, seconds = len(done) - len(args.done), time.monotonic() - begun
         failed = [f"{file}: {error}\n" for file, error in sorted(done.items()) if error]
         (args.output / "left-out.txt").write_text("".join(failed))
@@ -140,7 +146,8 @@ class Embedder:
         self.lock = parts.hold(folder, parts.WORKERS, shared=True)  # as long as this worker lives
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        images = batch.get("image", [None] * len(batch["file"]))
+        # Of a row of Parquet without an image no file is read: that row alone is at fault.
+        images = [image or b"" for image in batch["image"]] if "image" in batch else [None] * len(batch["file"])
         photos = dict(zip(map(str, batch["file"]), images, strict=True))
         try:
             parts.write(self.folder, asyncio.run(self.embed(photos)), self.embedding_id)
@@ -160,8 +167,18 @@ class Embedder:
             async for name, answer in embedded(client, photos, load, self.model, self.concurrency):
                 if isinstance(answer, EmbeddedFaces):
                     records.append(Record(name, answer.boxes, answer.embeddings))
+                elif isinstance(answer, OSError) and not isinstance(answer, PermissionError):
+                    # The job has just seen this file, so the machine is at fault, and a part would keep that for ever.
+                    # Permissions are the file's own: whoever runs the job is refused it again, and the rest must go on.
+                    raise Failure(unread(name, answer))
                 elif isinstance(answer, THE_PICTURE):
                     records.append(Record.failed(name, explain(answer)))
                 else:
                     raise Failure(f"{name}: {answer}")
             return records
+
+
+def unread(name: str, error: OSError) -> str:
+    """Why a worker could not read a photo that the job has found, and what to see to."""
+    remedy = "every machine must see the folder under the same path"
+    return f"{name}: {error.strerror or error}, on the machine {socket.gethostname()}; {remedy}"

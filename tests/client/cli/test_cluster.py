@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from client.__main__ import main
+from client.cli import cluster
 from tests.fakes.triton import DEFAULTS, fails
 
 
@@ -46,3 +47,34 @@ def test_a_missing_package_is_told_before_the_server_is_asked(photos, monkeypatc
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert main(["cluster", "photos", "--url", "127.0.0.1:1"]) == 1
     assert capsys.readouterr().err == "cluster: grouping faces needs the package sklearn; run scripts/setup tools\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        ("results/people", "results: there is no such folder; make it or name another with -o"),
+        ("photos/0.png/people", "photos/0.png: there is no such folder; make it or name another with -o"),
+        (".", ". is a folder; give a name for both files, such as people"),
+        ("..", ".. is a folder; give a name for both files, such as ../people"),
+        ("/", "/ is a folder; give a name for both files, such as /people"),
+        ("taken", "taken.png cannot be written; give another name with -o"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_before_a_photo_is_sent(photos, fake, capsys, output, line):
+    Path("taken.png").mkdir()
+    assert main(["cluster", "photos", "-o", output, "--url", fake.url]) == 1
+    assert capsys.readouterr().err == f"cluster: {line}\n"
+    assert not fake.calls
+
+
+def test_more_faces_than_can_be_compared_end_the_command_at_once(photos, fake, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "MAX_FACES", 1)  # a photo of the fake's has one
+    assert main(["cluster", "photos", "--concurrency", "1", "--url", fake.url]) == 1
+    line = "cluster: over 1 faces are too many to compare with one another; give fewer photos\n"
+    assert capsys.readouterr().err.endswith(line)
+    assert len(fake.calls) < 4
+
+
+def test_as_many_faces_as_can_be_compared_are_grouped(photos, fake, monkeypatch):
+    monkeypatch.setattr(cluster, "MAX_FACES", 4)
+    assert main(["cluster", "photos", "--url", fake.url]) == 0

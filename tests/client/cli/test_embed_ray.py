@@ -1,7 +1,9 @@
 """Embedding on a local Ray of two workers."""
 
 import asyncio
+import errno
 import importlib.util
+import os
 import re
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import pyarrow.parquet
 import pytest
 
 from client.__main__ import main
-from client.cli import parts
+from client.cli import embed_ray, parts
 from client.cli.embed_ray import Embedder
 from client.cli.journal import Record
 from client.cli.terminal import Failure
@@ -109,6 +111,88 @@ def test_a_worker_leaves_out_a_photo_that_is_too_much_for_the_server(tmp_path, f
     assert failed["1.jpg"].startswith("triton_failed: the server failed twice over this picture")
 
 
+@pytest.fixture
+def refuse(monkeypatch):
+    """Has a worker's reading of `1.jpg` fail with an error's number; every other file holds its own name."""
+
+    def refuse(number):
+        def read(path):
+            if path.name == "1.jpg":
+                raise OSError(number, os.strerror(number), str(path))
+            return path.name.encode()
+
+        monkeypatch.setattr(embed_ray, "read", read)
+
+    return refuse
+
+
+def batch_of(*names, **columns):
+    return {"file": np.array(names, object), **columns}
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EMFILE, errno.EIO, errno.ESTALE, errno.EISDIR])
+def test_a_photo_that_a_machine_cannot_read_ends_the_job_and_is_not_kept_as_failed(tmp_path, fake, refuse, number):
+    refuse(number)
+    worker = Embedder(tmp_path, (fake.url, 5.0, None), "facenet", 2, "facenet-1")
+    with worker.lock:
+        (failure,) = worker(batch_of("/photos/0.jpg", "/photos/1.jpg"))["failure"]
+    reason = re.escape(os.strerror(number))
+    remedy = "every machine must see the folder under the same path"
+    assert re.fullmatch(rf"/photos/1\.jpg: {reason}, on the machine \S+; {remedy}", failure)
+    assert parts.read_photos(tmp_path, "facenet-1") == {}
+
+
+def test_a_photo_that_may_not_be_read_is_left_out_and_the_rest_goes_on(tmp_path, fake, refuse):
+    refuse(errno.EACCES)
+    worker = Embedder(tmp_path, (fake.url, 5.0, None), "facenet", 2, "facenet-1")
+    with worker.lock:
+        assert worker(batch_of("/photos/0.jpg", "/photos/1.jpg")) == {"photos": [2], "failure": [""]}
+    done = parts.read_photos(tmp_path, "facenet-1")
+    assert done == {"/photos/0.jpg": "", "/photos/1.jpg": "/photos/1.jpg: Permission denied"}
+
+
+def test_a_row_of_parquet_without_an_image_is_that_row_s_own_fault_and_reads_no_file(tmp_path, fake):
+    def as_triton(call):
+        empty = fails(grpc.StatusCode.INVALID_ARGUMENT, "image_empty: the picture has no bytes")
+        return (DEFAULTS["facenet_photo"] if call.inputs["IMAGE"][0] else empty)(call)
+
+    fake.script("facenet_photo", as_triton)
+    worker = Embedder(tmp_path, (fake.url, 5.0, None), "facenet", 2, "facenet-1")
+    images = np.array([b"photo", None], object)
+    with worker.lock:
+        assert worker(batch_of("s3://0.jpg", "s3://1.jpg", image=images)) == {"photos": [2], "failure": [""]}
+    done = parts.read_photos(tmp_path, "facenet-1")
+    assert done == {"s3://0.jpg": "", "s3://1.jpg": "image_empty: the picture has no bytes"}
+
+
+@needs_ray
+@pytest.mark.parametrize("name", ["nothere", "nothere.parquet"])
+def test_a_path_that_is_not_there_is_one_clear_line_and_starts_no_ray(tmp_path, fake, monkeypatch, capsys, name):
+    monkeypatch.setattr(embed_ray, "embed", lambda args: pytest.fail("Ray is started"))
+    missing, output = tmp_path / name, tmp_path / "faces"
+    assert main(["embed_ray", str(missing), "-o", str(output), "--url", fake.url]) == 1
+    assert capsys.readouterr().err == f"embed_ray: {missing}: No such file or directory\n"
+    assert not output.exists()
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        pytest.param(KeyboardInterrupt(), 130, "stopped", id="ctrl-c"),
+        pytest.param(ValueError("not a Parquet file"), 1, "not a Parquet file", id="a-damaged-file"),
+        pytest.param(PermissionError(13, "Permission denied", "a/b"), 1, "a/b: Permission denied", id="a-shut-folder"),
+    ],
+)
+def test_what_stops_a_job_is_one_clear_line(photos, fake, monkeypatch, capsys, error, status, line):
+    def embed(args):
+        raise error
+
+    monkeypatch.setattr(embed_ray, "embed", embed)
+    assert main(["embed_ray", str(photos), "-o", str(photos.parent / "faces"), "--url", fake.url]) == status
+    assert capsys.readouterr().err == f"embed_ray: {line}\n"
+
+
 def test_no_workers_at_all_are_refused(photos, fake, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["embed_ray", str(photos), "-o", str(photos.parent / "faces"), "--url", fake.url, "--workers", "0"])
@@ -180,4 +264,35 @@ def test_a_server_that_fails_stops_the_job_with_one_clear_line(photos, fake):
     assert line.startswith("embed_ray: ")
     assert "triton_failed: Triton failed to answer" in line
     assert line.endswith("What is done is kept: give the same command again to go on")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@needs_ray
+def test_ctrl_c_ends_a_running_job_with_one_line_and_keeps_what_is_done(photos, fake):
+    fake.script("facenet_photo", sleeps(0.2))
+    embed, output = command(photos, fake, "--concurrency", "2")
+    process = subprocess.Popen(
+        embed, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until = time.monotonic() + 90
+    while not list(output.glob("part-*.parquet")):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert shown.splitlines()[-1] == "embed_ray: stopped"
+    assert "Traceback" not in shown
+    assert list(output.glob("part-*.parquet"))
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_file_that_is_no_parquet_is_told_without_a_traceback(tmp_path, fake):
+    (tmp_path / "photos.parquet").write_bytes(b"photos")
+    done, _ = run(tmp_path / "photos.parquet", fake)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("embed_ray: ")
     assert "Traceback" not in done.stderr
