@@ -65,8 +65,9 @@ class Gateway:
         return JSONResponse({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        ready = self.triton.ready()
-        return JSONResponse({"ready": ready}, 200 if ready else 503)
+        if self.triton.ready():
+            return JSONResponse({"ready": True})
+        return JSONResponse({"ready": False, "waits_for": sorted(self.triton.waits_for())}, 503)
 
     async def show_metrics(self, request: Request) -> Response:
         return PlainTextResponse(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -38,6 +38,7 @@ class Health(Enum):
 
     WELL = "well"
     SILENT = "silent"  # no answer so far: it hangs, or it is very busy
+    UNANSWERED = "unanswered"  # nor when the question's time was over
     FAILING = "failing"
 
 
@@ -58,6 +59,7 @@ class Question:
     """An input and the output that must never change.
 
     array: None for two unit vectors at right angles, as long as the checkpoint makes them
+    runs: the models behind Triton that it goes through, each a process
     proved_by: models whose answers to others prove the same
     slowed_by: models of which one honest request may keep the question waiting for longer than it is waited for
     """
@@ -65,21 +67,26 @@ class Question:
     name: str
     array: Array | None
     output: str
+    runs: frozenset[str]
     proved_by: frozenset[str]
     slowed_by: frozenset[str] = frozenset()
 
 
 PHOTO, CROP = np.array([PICTURE], np.object_), np.array([[PICTURE]], np.object_)
-FACENET, ARCFACE = frozenset({"facenet_embed", "facenet_compare"}), frozenset({"arcface_embed"})
-DETECT, CROPS = frozenset({"face_detect"}), frozenset({"face_crops", "facenet_photo", "arcface_photo"})
+DETECT, CROPS = frozenset({"face_detect"}), frozenset({"face_crops"})
+FACENET, FACENET_RUNS = frozenset({"facenet_embed", "facenet_compare"}), frozenset({"facenet_preprocess", "facenet"})
+ARCFACE, ARCFACE_RUNS = frozenset({"arcface_embed"}), frozenset({"arcface_preprocess", "arcface"})
+DISTANCE = frozenset({"face_distance"})
+FACENET_PHOTO, ARCFACE_PHOTO = frozenset({"facenet_photo"}), frozenset({"arcface_photo"})
+PHOTOS = CROPS | FACENET_PHOTO | ARCFACE_PHOTO
 
 # Together these models run every Python process.
 QUESTIONS = {
-    "facenet_embed": Question("IMAGE", CROP, "EMBEDDING", FACENET, slowed_by=frozenset({"facenet_photo"})),
-    "arcface_embed": Question("IMAGE", CROP, "EMBEDDING", ARCFACE, slowed_by=ARCFACE | {"arcface_photo"}),
-    "face_detect": Question("IMAGE", PHOTO, "BOXES", DETECT, slowed_by=DETECT),
-    "face_crops": Question("IMAGE", PHOTO, "BOXES", CROPS, slowed_by=CROPS),
-    "face_distance": Question("EMBEDDING", None, "DISTANCE", frozenset({"face_distance", "facenet_compare"})),
+    "facenet_embed": Question("IMAGE", CROP, "EMBEDDING", FACENET_RUNS, FACENET, slowed_by=FACENET_PHOTO),
+    "arcface_embed": Question("IMAGE", CROP, "EMBEDDING", ARCFACE_RUNS, ARCFACE, slowed_by=ARCFACE | ARCFACE_PHOTO),
+    "face_detect": Question("IMAGE", PHOTO, "BOXES", DETECT, DETECT, slowed_by=DETECT),
+    "face_crops": Question("IMAGE", PHOTO, "BOXES", CROPS, PHOTOS, slowed_by=PHOTOS),
+    "face_distance": Question("EMBEDDING", None, "DISTANCE", DISTANCE, DISTANCE | {"facenet_compare"}),
 }
 
 # The questions whose processes a model of the contract needs.
@@ -174,9 +181,9 @@ async def _unit_vectors(client: Connection, model: str, seconds: float) -> Array
 
 
 def _judge(error: InferenceServerException) -> Health:
-    if error.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED):
-        return Health.SILENT
-    # A model that refuses because too many wait is alive; so is the queue of a Triton that bounds it by itself.
     message = error.message() or ""
+    if error.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED) or "late: " in message:  # by the model's own clock
+        return Health.UNANSWERED
+    # A model that refuses because too many wait is alive; so is the queue of a Triton that bounds it by itself.
     busy = any(text in message for text in ("busy: ", "maximum queue size", "timeout expired"))
     return Health.WELL if busy else Health.FAILING

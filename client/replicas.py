@@ -10,14 +10,15 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 from tritonclient.utils import InferenceServerException
 
-from .canary import LONGEST_ANSWER_SECONDS, NEEDS, QUESTIONS, Canary, Health, Question
+from .canary import NEEDS, QUESTIONS, Canary, Health
 from .connection import Connection
 from .contract import MODELS
+from .evidence import Evidence
 from .faces import Network
 from .identity import Identity
 
@@ -27,7 +28,7 @@ PROBE_EVERY_SECONDS = 1.0
 CANARY_EVERY_SECONDS = 2.0
 CANARY_SECONDS = 2.0
 PROBE_SECONDS = 1.5
-COUNT_SECONDS = 0.5
+COUNT_SECONDS = 0.5  # where it may hang, which the next probe tells
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
 
@@ -40,15 +41,12 @@ class Replica:
         self.address = address
         self._strange = strange
         self.known = False  # whether all its answers were right once since it came up
-        self._answered: dict[str, float] = {}  # when each model last answered a caller, by time.monotonic()
-        self._at_work: dict[str, float] = {}  # or anybody but a question: others may call it past this gateway
-        self._counts: dict[str, int] = {}  # of those answers
-        self._awaited: dict[str, float] = {}  # since when callers wait for a model that has not answered any since
+        self._evidence = Evidence()
         self.identities: dict[Network, Identity] = {}  # read when first asked for, anew after each restart
         self._canary = canary
         self._questioned = -math.inf
         self.ill: set[str] = set()  # canary questions that it fails, whatever it says of itself
-        self._wrong: set[str] = set()  # those to which its last answer was wrong
+        self.wrong: set[str] = set()  # those to which its last answer was wrong
         self.client = Connection(address, self.answered)
         self.up = False
         self.in_flight = 0
@@ -69,12 +67,11 @@ class Replica:
 
     def asked(self, model: str) -> None:
         """A caller waits for this model."""
-        self._awaited.setdefault(model, time.monotonic())
+        self._evidence.asked(model)
 
     def answered(self, model: str) -> None:
         """The model answered a caller, if only that the picture is bad."""
-        self._awaited.pop(model, None)
-        self._answered[model] = time.monotonic()
+        self._evidence.answered(model)
 
     def poke(self) -> None:
         """Look at it now: a call to it failed."""
@@ -144,44 +141,29 @@ class Replica:
         if asked - self._questioned < CANARY_EVERY_SECONDS:
             return self.ill
         health = await self._canary.ask(self.client, CANARY_SECONDS)
-        if all(found is Health.SILENT for found in health.values()):
+        heard = any(found is not Health.SILENT for found in health.values())
+        if not heard:
             self._silent = 1  # it may have stopped in the midst of its questions, which then count as a probe
-        for model in [model for model, found in health.items() if found is Health.WELL]:
-            for proved in QUESTIONS[model].proved_by & self._awaited.keys():
-                self._awaited[proved] = asked
         with contextlib.suppress(InferenceServerException):
-            await self._count()
+            await self._count(PROBE_SECONDS if heard else COUNT_SECONDS)
         self._questioned = asked
-        silent = {model for model, found in health.items() if found is Health.SILENT}
-        self._wrong = (self._wrong & silent) | {model for model, found in health.items() if found is Health.FAILING}
-        excused = {model for model in silent if self.known and self._busy(QUESTIONS[model], asked)}
-        ill = self._wrong | (silent - excused)
+        silent = self._evidence.silent(health, asked)
+        self.wrong = self.wrong & silent | {model for model, found in health.items() if found is Health.FAILING}
+        ill = self.wrong | {model for model in silent if not (self.known and self._evidence.busy(model, asked))}
         if ill:
             logger.warning("Triton at %s does not answer for %s", self.address, ", ".join(sorted(ill)))
         return ill
 
-    async def _count(self) -> None:
-        """Note which models have answered others since the last time, by Triton's own count of answers."""
-        told = await self.client.get_inference_statistics(client_timeout=COUNT_SECONDS)
-        for model in told.model_stats:
-            count = model.inference_stats.success.count - self._canary.answers(self.client, model.name)
-            if count > self._counts.get(model.name, count):
-                self._at_work[model.name] = time.monotonic()
-            self._counts[model.name] = count
-
-    def _busy(self, question: Question, moment: float) -> bool:
-        """Whether others had answers since then; or had them lately, or wait, where one may well take long."""
-        lately = time.monotonic() - LONGEST_ANSWER_SECONDS
-        return (
-            any(_since(moment, seen, question.proved_by) for seen in (self._answered, self._at_work))
-            or _since(lately, self._at_work, question.slowed_by)
-            or _since(lately, self._awaited, question.slowed_by)
+    async def _count(self, seconds: float) -> None:
+        """Learn how many requests each model has answered that were no questions of ours."""
+        told = await self.client.get_inference_statistics(client_timeout=seconds)
+        own = self._canary.answers
+        self._evidence.counted(
+            {
+                model.name: model.inference_stats.success.count - own(self.client, model.name)
+                for model in told.model_stats
+            }
         )
-
-
-def _since(moment: float, seen: Mapping[str, float], models: Iterable[str]) -> bool:
-    """Whether one of these models was seen after this moment."""
-    return any(seen.get(model, -math.inf) > moment for model in models)
 
 
 def _timed_out(error: InferenceServerException) -> bool:
@@ -222,6 +204,11 @@ class Replicas:
     def live(self) -> bool:
         """Whether at least one calls itself ready, whatever its models answer."""
         return any(replica.up for replica in self._replicas.values())
+
+    def waits_for(self) -> set[str]:
+        """The models that keep those that are up from being well by their silence, and not by a wrong answer."""
+        silent = [replica.ill for replica in self._replicas.values() if replica.up and not replica.wrong]
+        return {model for ill in silent for question in ill for model in QUESTIONS[question].runs}
 
     def pick(self, model: str, but: Replica | None = None) -> Replica | None:
         """The replica that can run `model` with the fewest calls in flight, in turn where several have; never `but`."""

@@ -59,6 +59,11 @@ class Stubs:
         self._last: dict[int, Work] = {}
         self._idle: Counter[int] = Counter()
         self._gone: Counter[int] = Counter()
+        self._at_work: set[str] = set()
+
+    def at_work(self, models: Set[str]) -> bool:
+        """Whether one of these models was at work in the last look, or had requests before it."""
+        return not self._at_work.isdisjoint(models)
 
     def look(self) -> str | None:
         """Have models refuse before which too many wait; what is wrong with a model, if anything is."""
@@ -74,6 +79,7 @@ class Stubs:
     def judge(self, now: dict[int, Work]) -> str | None:
         """What is wrong with a model, from what was seen of each process, by its id."""
         before = self._last
+        self._at_work = {work.model for pid, work in now.items() if _works(before.get(pid), work)}
         self._idle = _counted(self._idle, {pid for pid in now.keys() & before.keys() if _idle(before[pid], now[pid])})
         self._gone = _counted(self._gone, before.keys() - now.keys())
         self._last = before | now
@@ -101,6 +107,11 @@ def _idle(before: Work, now: Work) -> bool:
     """Whether a process did nothing that has something to do, or may be given it at any moment and not notice."""
     asked = now.left is not None or now.waiting > 0 or now.stopped
     return asked and now.calls == before.calls and 0 <= now.ticks - before.ticks <= RESTING_TICKS
+
+
+def _works(before: Work | None, now: Work) -> bool:
+    """Whether a process has something to do, or has had since it was seen before."""
+    return now.left is not None or now.waiting > 0 or (before is not None and now.calls > before.calls)
 
 
 def _bound(refuse: Path, waiting: int) -> None:

@@ -6,6 +6,7 @@ processes are seen to do.
 """
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from http.client import HTTPException
+from urllib.error import HTTPError
 
 from client.embedded import DIRECT, PROJECT, EmbeddedTriton, die_with_parent, reached
 from client.installation import LaunchError
@@ -57,6 +59,17 @@ class Gateway:
 
     def ready(self) -> bool:
         return self._answers("/health/ready")
+
+    def waits_for(self) -> frozenset[str]:
+        """The models whose silence alone keeps it from being ready: they hang or are busy, and answer nothing wrong."""
+        with contextlib.suppress(OSError, HTTPException, ValueError, LookupError, TypeError):
+            try:
+                with DIRECT.open(self.url + "/health/ready", timeout=2):
+                    return frozenset()
+            except HTTPError as error:
+                with error:
+                    return frozenset(json.loads(error.read())["waits_for"])
+        return frozenset()
 
     def stop(self) -> None:
         """Let it finish what is in flight, then end it."""
@@ -104,9 +117,10 @@ def start(triton: EmbeddedTriton, gateway: Gateway) -> None:
     if gateway.live():  # which has come while the models were loaded
         raise LaunchError(f"another server answers at {gateway.url}; stop it or choose another port (--help)")
     gateway.start()
-    deadline = time.monotonic() + STOP_SECONDS
+    begun = time.monotonic()
     while not (gateway.ready() and gateway.alive()):  # one that is gone leaves the answers to another
-        if not gateway.alive() or time.monotonic() > deadline:
+        patience = START_SECONDS if gateway.waits_for() else STOP_SECONDS  # others may have come to Triton first
+        if not gateway.alive() or time.monotonic() - begun > patience:
             raise LaunchError("the gateway did not start; its last lines are above")
         time.sleep(0.05)
 
@@ -188,8 +202,10 @@ class TritonKeeper:
             return "it has ended"
         if wrong := self._stubs.look():
             return wrong
-        # A gateway that is gone says nothing of Triton, which others may be asking.
-        well = not self._gateway.alive() or self._gateway.ready()
+        # A gateway that is gone says nothing of Triton, which others may be asking. One that waits for models at work
+        # is behind others' requests: whether such a model comes to an end, its process tells.
+        gateway = self._gateway
+        well = not gateway.alive() or gateway.ready() or self._stubs.at_work(gateway.waits_for())
         return "not every model answers" if self.not_ready.exhausted(well) else None
 
     def _late(self, loading: Patience) -> str | None:

@@ -95,6 +95,10 @@ class Triton:
         """Whether a Triton with every model of the contract can answer."""
         return self._replicas.ready()
 
+    def waits_for(self) -> set[str]:
+        """The models behind Triton whose silence alone keeps it from being ready; they may be busy."""
+        return self._replicas.waits_for()
+
     def live(self) -> bool:
         """Whether a Triton is there, though not every model of it may answer."""
         return self._replicas.live()

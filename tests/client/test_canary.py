@@ -92,13 +92,14 @@ def test_a_garbled_first_answer_is_failing_and_is_not_what_later_ones_must_be(ga
     ("error", "health"),
     [
         (failed(grpc.StatusCode.INTERNAL, "Stub process 'facenet_0' is not healthy."), Health.FAILING),
-        (failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), Health.SILENT),
+        (failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), Health.UNANSWERED),
+        (failed(grpc.StatusCode.CANCELLED, "late: the request's time was over"), Health.UNANSWERED),
         (failed(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size"), Health.WELL),
         (failed(grpc.StatusCode.UNAVAILABLE, "Request timeout expired"), Health.WELL),
         (failed(grpc.StatusCode.UNAVAILABLE, "busy: too many requests wait; try again"), Health.WELL),
         (failed(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses"), Health.FAILING),
     ],
-    ids=["dead", "hung", "queue-full", "queued-too-long", "refusing", "gone"],
+    ids=["dead", "hung", "too-late-by-its-own-clock", "queue-full", "queued-too-long", "refusing", "gone"],
 )
 def test_an_error_tells_a_busy_model_from_a_dead_one(error: Exception, health: Health) -> None:
     assert ask(Answers(facenet_embed=error))["facenet_embed"] is health

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from client import canary, replicas
+from client import canary, evidence, replicas
 from client.canary import Health
 from client.errors import Busy, DeadlineExceeded, ServiceError
 from client.replicas import Replicas, addresses_of
@@ -486,7 +486,7 @@ def test_a_model_that_calls_itself_ready_but_gives_no_answer_is_a_replica_that_i
 def quick_questions(monkeypatch):
     monkeypatch.setattr(replicas, "CANARY_EVERY_SECONDS", 0.1)
     monkeypatch.setattr(replicas, "CANARY_SECONDS", 0.3)
-    for module in (canary, replicas):
+    for module in (canary, evidence):
         monkeypatch.setattr(module, "LONGEST_ANSWER_SECONDS", 2.0)
 
 
@@ -498,7 +498,8 @@ def detect(triton, seconds=10):
 def patient(quick_questions, monkeypatch):
     """A machine that stalls for a second is no reason to take what works for dead."""
     monkeypatch.setattr(replicas, "PROBE_SECONDS", 3.0)
-    for module in (canary, replicas):
+    monkeypatch.setattr(replicas, "COUNT_SECONDS", 3.0)
+    for module in (canary, evidence):
         monkeypatch.setattr(module, "LONGEST_ANSWER_SECONDS", 4.0)
 
 
@@ -573,6 +574,41 @@ def test_a_network_that_embeds_the_faces_of_a_large_group_is_not_taken_for_dead(
     with_triton(fake.url, main)
 
 
+@pytest.mark.parametrize("leaves", [False, True], ids=["photos that are answered", "one that never is"])
+def test_photos_do_not_hide_for_ever_that_their_network_gives_no_answer(fake, quick_questions, leaves):
+    """A photo passes by the preprocessing of crops, and its caller may have gone long ago."""
+
+    async def main(triton):
+        if leaves:
+            fake.script("facenet_photo", sleeps(30))
+            photo = {"IMAGE": images(b"x")[0]}
+            with pytest.raises(DeadlineExceeded):
+                await triton.infer("facenet_photo", photo, ("EMBEDDING",), time.monotonic() + 0.2)
+        fake.silent.add("facenet_embed")
+        end = time.monotonic() + 15
+        while triton.ready():
+            assert time.monotonic() < end
+            fake.answered["facenet_photo"] += not leaves
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
+        assert not triton.ready()
+
+    with_triton(fake.url, main)
+
+
+def test_whose_silence_is_waited_for_is_told_from_a_wrong_answer(fake, quick_questions):
+    async def main(triton):
+        assert triton.waits_for() == set()
+        fake.silent.add("arcface_embed")
+        await until(lambda: not triton.ready())
+        assert triton.waits_for() == {"arcface_preprocess", "arcface"}
+        fake.asked["facenet_embed"] = OTHER
+        await until(lambda: triton.waits_for() == set())
+        assert not triton.ready()
+
+    with_triton(fake.url, main)
+
+
 def test_an_answer_that_comes_between_two_looks_counts(fake, quick_questions, monkeypatch):
     """The model takes every question longer than it is waited for."""
     monkeypatch.setattr(replicas, "CANARY_SECONDS", 0.1)
@@ -604,12 +640,12 @@ def test_the_real_triton_counts_the_answers_to_others(server):
 
     async def main(triton):
         (replica,) = triton._replicas._replicas.values()
-        await replica._count()
-        assert "facenet_compare" not in replica._at_work
+        await replica._count(2.0)
+        assert "facenet_compare" not in replica._evidence._at_work
         pair = {"IMAGE": images(face.getvalue(), face.getvalue())}
         await triton.infer("facenet_compare", pair, ("DISTANCE",), time.monotonic() + 5)
-        await replica._count()
-        assert "facenet_compare" in replica._at_work
+        await replica._count(2.0)
+        assert "facenet_compare" in replica._evidence._at_work
 
     with_triton(server.grpc, main)
 

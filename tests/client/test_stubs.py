@@ -36,6 +36,24 @@ def test_a_process_that_does_nothing_though_it_is_asked_hangs(asked: Work) -> No
     assert found(*[asked] * (HUNG_LOOKS + 1)) == "face_detect hangs"
 
 
+@pytest.mark.parametrize(
+    ("last", "at_work"),
+    [
+        (detector(), False),
+        (detector(left=3.0), True),
+        (detector(waiting=1), True),
+        (detector(calls=4), True),
+    ],
+    ids=["idle", "in a call", "asked for one", "done with one"],
+)
+def test_a_model_at_work_is_told_from_an_idle_one(last: Work, at_work: bool) -> None:
+    models = Stubs(EmbeddedTriton(Path("nowhere"), Ports()))
+    for work in (detector(), last):
+        models.judge({1: work})
+    assert models.at_work({"face_detect", "facenet"}) is at_work
+    assert not models.at_work({"facenet"})
+
+
 def test_a_process_nobody_asks_may_rest() -> None:
     assert found(*[detector()] * 20) is None
 

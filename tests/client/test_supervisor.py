@@ -200,6 +200,69 @@ def test_a_triton_that_dies_again_and_again_once_it_has_loaded_is_started_each_t
     assert triton.starts == [0.5 + 10.0 * life for life in range(12)]
 
 
+class Waiting(Answering):
+    """A gateway whose Triton runs but leaves questions to its models unanswered."""
+
+    def __init__(self, clock: Clock, triton: Reluctant, *models: str) -> None:
+        super().__init__(clock, triton)
+        self.models = frozenset(models)
+
+    def ready(self) -> bool:
+        return False
+
+    def waits_for(self) -> frozenset[str]:
+        return self.models
+
+
+@pytest.mark.parametrize(
+    ("models", "left_alone"),
+    [(("arcface_preprocess", "arcface"), True), (("facenet",), False), ((), False)],
+    ids=["of a model at work", "of an idle one", "that answers wrongly"],
+)
+def test_a_triton_is_not_ended_for_the_silence(
+    models: tuple[str, ...], left_alone: bool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor.Stubs, "at_work", lambda stubs, asked: "arcface" in asked)
+    triton = Reluctant(clock)
+    triton.start()
+    gateway = Waiting(clock, triton, *models)
+    gateway.start()
+    with pytest.raises(Enough):
+        supervisor.supervise(triton, gateway)
+    assert (len(triton.starts) == 1) is left_alone
+
+
+class Unready(BaseHTTPRequestHandler):
+    text = b""
+
+    def do_GET(self) -> None:
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(self.text)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "models"),
+    [
+        (b'{"ready": false, "waits_for": ["arcface"]}', {"arcface"}),
+        (b'{"ready": false, "waits_for": []}', set()),
+        (b"<html>", set()),
+        (b"[]", set()),
+        (b'{"waits_for": 3}', set()),
+    ],
+)
+def test_what_a_gateway_waits_for_is_read(text: bytes, models: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACE_HOST", raising=False)
+    monkeypatch.setattr(Unready, "text", text)
+    with HTTPServer(("127.0.0.1", 0), Unready) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        assert supervisor.Gateway(server.server_port, "127.0.0.1:8001").waits_for() == models
+        server.shutdown()
+
+
 def test_a_triton_that_does_not_load_is_started_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "START_SECONDS", 50.0)
     triton = Reluctant(clock, loads_in=1000.0)

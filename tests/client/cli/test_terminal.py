@@ -197,13 +197,16 @@ def test_a_server_that_is_too_busy_to_be_ready_is_waited_for(over_http, fake):
         return 0
 
     with contextlib.ExitStack() as stack:
-        url = fake.url
+        given = options(fake.url)
         if over_http:
-            url = f"http://127.0.0.1:{stack.enter_context(LiveGateway(fake.url)).port}"
+            gateway = stack.enter_context(LiveGateway(fake.url))
+            given.url = f"http://127.0.0.1:{gateway.port}"
+        given.timeout = 20.0
         fake.ill.add("face_crops")
-        time.sleep(2.5 * over_http)  # until the gateway has seen it
+        while over_http and gateway.request("GET", "/health/ready").status == 200:
+            time.sleep(0.1)
         threading.Timer(2.0, fake.ill.clear).start()
-        assert terminal.ask("detect", options(url), work) == 0
+        assert terminal.ask("detect", given, work) == 0
 
 
 def test_a_server_of_which_a_model_fails_is_told_from_one_that_is_not_there(fake, capsys):
