@@ -25,6 +25,9 @@ from tests.conftest import PROJECT, Server, free_ports
 COMPOSE = PROJECT / "docker" / "compose"
 RULES = yaml.safe_load((COMPOSE / "rules.yml").read_text())["groups"][0]["rules"]
 RECORDED = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
+ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+JOBS = [job["job_name"] for job in yaml.safe_load((COMPOSE / "prometheus.yml").read_text())["scrape_configs"]]
+MISSING = {job: f"Face{job.title()}Missing" for job in JOBS}
 PANELS = json.loads((COMPOSE / "grafana" / "face.json").read_text())["panels"]
 SHOWN = [target["expr"] for panel in PANELS for target in panel["targets"]]
 ALL = sorted({*SHOWN, *(rule["expr"] for rule in RULES)})
@@ -70,6 +73,13 @@ def test_what_is_judged_is_every_route_that_works_on_pictures_and_no_probe() -> 
     for pattern in patterns:
         assert all(map(pattern.fullmatch, ("/service", "/service/{name}", "/udl", *OPERATIONS)))
         assert not any(map(pattern.fullmatch, ("/health/live", "/health/ready", "/metrics", "/", "none")))
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_of_which_nothing_can_be_scraped_has_an_alert(job: str) -> None:
+    """Its series go stale: no other expression about it has a value, so that no other alert fires."""
+    alert = ALERTS[MISSING[job]]
+    assert (alert["expr"], alert["for"]) == (f'(sum(up{{job="{job}"}}) or vector(0)) == 0', "1m")
 
 
 @pytest.fixture(scope="module")
@@ -196,13 +206,38 @@ def test_a_real_prometheus_evaluates_every_rule_and_has_nothing_to_alert_of(prom
     assert len(rules) == len(RULES)
 
 
-def test_the_configuration_of_prometheus_is_valid() -> None:
+def require_promtool() -> str:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("there is no promtool on PATH; on Debian: apt-get install prometheus")
+    return promtool
+
+
+def test_the_configuration_of_prometheus_is_valid() -> None:
+    promtool = require_promtool()
     done = subprocess.run(
         [promtool, "check", "config", "--syntax-only", Path("prometheus.yml")], cwd=COMPOSE, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
     done = subprocess.run([promtool, "check", "rules", "rules.yml"], cwd=COMPOSE, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("up", [None, 0, 1], ids=["no target", "none scraped", "scraped"])
+def test_only_what_cannot_be_scraped_is_alerted_of_as_missing(up: int | None, tmp_path: Path) -> None:
+    promtool = require_promtool()
+    series = [{"series": f'up{{job="{job}",instance="a"}}', "values": f"{up}x20"} for job in JOBS]
+    fired = [] if up else list(MISSING.values())
+    expected = [
+        {
+            "eval_time": "2m",
+            "alertname": name,
+            "exp_alerts": [{"exp_annotations": alert["annotations"]}] if name in fired else [],
+        }
+        for name, alert in ALERTS.items()
+    ]
+    test = {"interval": "15s", "input_series": [] if up is None else series, "alert_rule_test": expected}
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(COMPOSE / "rules.yml")], "tests": [test]}))
+    done = subprocess.run([promtool, "test", "rules", file], capture_output=True)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()

@@ -52,8 +52,16 @@ def test_the_proxy_asks_anew_where_the_gateway_is():
 
 def test_a_pod_has_longer_to_end_than_its_program_takes():
     for name in ("gateway", "triton"):
-        grace = deployment(name)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-        assert grace > Settings().drain_seconds + Settings().deadline_seconds
+        pod = deployment(name)["spec"]["template"]["spec"]
+        sleeps = [one["lifecycle"]["preStop"]["sleep"]["seconds"] for one in pod["containers"] if "lifecycle" in one]
+        program = Settings().drain_seconds + Settings().deadline_seconds
+        assert pod["terminationGracePeriodSeconds"] > program + sum(sleeps)  # it counts from before preStop
+
+
+def test_a_gateway_listens_until_nobody_sends_it_new_connections():
+    """kube-proxy and an Ingress learn a second or more after SIGTERM would come that a pod is to end."""
+    (container,) = deployment("gateway")["spec"]["template"]["spec"]["containers"]
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] >= 5
 
 
 def test_no_service_of_the_cluster_adds_settings_to_a_pod():
