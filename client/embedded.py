@@ -250,6 +250,9 @@ def _sweep_regions() -> None:
 
 
 def _environment(server: Installation) -> dict[str, str]:
+    """Of the server and its models. The wheel's server is built for GPUs, the ONNX Runtime beside it for CPUs alone."""
+    in_image = server.binary.is_relative_to(installation.IMAGE)
+    hidden = {} if in_image or os.environ.get("FACE_GPU") == "yes" else {"CUDA_VISIBLE_DEVICES": ""}
     libraries = [str(server.libraries), sysconfig.get_config_var("LIBDIR") or ""]
     inherited = os.environ.get("LD_LIBRARY_PATH", "")
     return {
@@ -258,4 +261,5 @@ def _environment(server: Installation) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         "PYTHONPATH": str(PROJECT),  # every stub imports `preprocess`
         "PYTHONDONTWRITEBYTECODE": "1",
+        **hidden,
     }

@@ -97,3 +97,24 @@ def test_regions_that_may_not_be_removed_are_passed_over(monkeypatch: pytest.Mon
         embedded._sweep_regions()
     finally:
         remove(region)
+
+
+@pytest.mark.parametrize(
+    ("binary", "demand", "seen"),
+    [
+        pytest.param("/venv/pytriton/tritonserver/bin/tritonserver", None, "", id="wheel"),
+        pytest.param("/venv/pytriton/tritonserver/bin/tritonserver", "no", "", id="wheel-no"),
+        pytest.param("/venv/pytriton/tritonserver/bin/tritonserver", "yes", "0", id="wheel-yes"),
+        pytest.param("/opt/tritonserver/bin/tritonserver", None, "0", id="image"),
+        pytest.param("/opt/tritonserver/bin/tritonserver", "yes", "0", id="image-yes"),
+    ],
+)
+def test_the_wheels_server_sees_a_gpu_only_where_one_is_demanded(
+    binary: str, demand: str | None, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("FACE_GPU", raising=False)
+    if demand:
+        monkeypatch.setenv("FACE_GPU", demand)
+    server = Installation(Path(binary), Path("/lib"), Path("/backends"))
+    assert embedded._environment(server)["CUDA_VISIBLE_DEVICES"] == seen
