@@ -21,6 +21,8 @@ from client.cli.terminal import Failure, some_photos
 # perf_analyzer wants these by their plain names; nvidia-pytriton carries them under names with a hash.
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 
+PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # of gRPC in C++; Tritons stand in the same network
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -80,4 +82,5 @@ def _environment(folder: Path) -> dict[str, str]:
         for name, pattern in LIBRARIES.items():
             (folder / name).symlink_to(next(carried.glob(pattern)))
         paths.insert(1, str(carried))
-    return {**os.environ, "LD_LIBRARY_PATH": ":".join(path for path in paths if path)}
+    inherited = {name: value for name, value in os.environ.items() if name not in PROXIES}
+    return {**inherited, "LD_LIBRARY_PATH": ":".join(path for path in paths if path)}

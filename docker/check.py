@@ -31,7 +31,7 @@ def compose(files: tuple[str, ...]) -> Iterator[str]:
         *(f"--profile={profile}" for profile in PROFILES),
         *(f"--file={DOCKER / file}" for file in files),
     ]
-    filled = _run("podman-compose", *options, "config")
+    filled = _run(sys.executable, "-m", "podman_compose", *options, "config")
     try:
         PyCompose.from_yaml(filled).validate()
     except ValueError as error:

@@ -24,6 +24,10 @@ SHARED = PROJECT.parent / "shared"
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.load_profile("steady")
 
+# A proxy of the environment is not asked for this machine: not by us, nor by gRPC or a program that is started.
+others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"127.0.0.1,localhost,::1,{others}".rstrip(",")
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background is born ignoring it
 
 

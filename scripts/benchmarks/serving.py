@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from typing import Any, cast
 
 from PIL import Image
 
+from client.embedded import DIRECT
 from preprocess import engines
 from preprocess.prepare import manifest
 from scripts.benchmarks.load import Load, open_http, over_grpc, over_http
@@ -228,7 +228,7 @@ def proportional(pid: int) -> float:
 
 def statistics(port: int) -> dict[str, dict[str, float]]:
     """Milliseconds a request spent in each step of each model, from Triton's own counts."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/stats") as answer:
+    with DIRECT.open(f"http://127.0.0.1:{port}/v2/models/stats") as answer:
         models = json.load(answer)["model_stats"]
     steps = {}
     for model in models:

@@ -3,6 +3,7 @@
 import argparse
 import io
 import math
+import os
 import signal
 import sys
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from PIL import Image
 from skimage.data import astronaut
 
+from scripts.benchmarks.networks import only
 from scripts.planning.measurement import LOG, Replicas, measure
 from scripts.planning.simulation import Outcome, Times, arriving, closed
 
@@ -26,6 +28,14 @@ def photo() -> bytes:
     return file.getvalue()
 
 
+def two_cores() -> list[int]:
+    """The first two that this process may run on, as `only(2)` takes them; ends the program where there is one."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        sys.exit("capacity: this takes two cores, and it may run on one only; let it run on more (taskset, a cpuset)")
+    return cores[:2]
+
+
 def replicas_for(times: Times, rate: float) -> tuple[int, Outcome]:
     """The fewest replicas that answer all but one in a hundred within SLOWEST_SECONDS."""
     count = max(math.ceil(rate * times.triton), 1)
@@ -40,19 +50,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="each measurement takes (%(default)s)")
     seconds = parser.parse_args().seconds
+    first, second = two_cores()
     LOG.write_text("")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without ending what was started
     picture = photo()
     with ExitStack() as stack:
-        times = measure(Replicas(stack, {0}), picture, seconds)
+        times = measure(Replicas(stack, {first}), picture, seconds)
     print("one photo, milliseconds of one core:")
     for name, value in vars(times).items():
         print(f"  {name:10} {1e3 * value:6.1f}")
     print(f"  one core answers {1 / times.triton:.1f} photos a second; a gateway's core {1 / times.gateway:.0f}")
 
     print("\ntwo Tritons of one core, with gateway and callers on the same two cores: measured, simulated")
-    with ExitStack() as stack:
-        two = Replicas(stack, {0}, {1})
+    with only(2), ExitStack() as stack:
+        two = Replicas(stack, {first}, {second})
         for callers in CALLERS:
             seen, foretold = two.load(picture, callers, seconds), closed(times, 2, callers, 60.0)
             print(
@@ -61,9 +72,9 @@ def main() -> None:
                 f" 99 % {1e3 * seen.p99:4.0f} {1e3 * foretold.p99:4.0f} ms"
             )
 
-    with ExitStack() as stack:
-        print("\none Triton of both cores: measured")
-        one = Replicas(stack, {0, 1})
+    with only(2), ExitStack() as stack:
+        print("\none Triton of both cores, with gateway and callers on them, too: measured")
+        one = Replicas(stack, {first, second})
         for callers in CALLERS:
             seen = one.load(picture, callers, seconds)
             print(f"  {callers:2} callers: {seen.rate:5.1f} photos a second; median {1e3 * seen.p50:4.0f} ms")

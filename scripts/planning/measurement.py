@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import aiohttp
 import numpy as np
 import tritonclient.grpc as triton
 
+from client.embedded import DIRECT
 from scripts.planning.simulation import Outcome, Times
 from tests.conftest import PROJECT, free_ports
 
@@ -70,7 +70,7 @@ def started(program: str, *arguments: str, cores: set[int] | None = None, **envi
 
 def ready(url: str) -> bool:
     try:
-        return bool(urllib.request.urlopen(f"{url}/health/ready", timeout=2).status == 200)
+        return bool(DIRECT.open(f"{url}/health/ready", timeout=2).status == 200)
     except OSError:
         return False
 
@@ -87,7 +87,7 @@ class Spent:
     @classmethod
     def by(cls, replicas: Replicas) -> "Spent":
         found: dict[str, dict[str, float]] = {"exec_count": {}, "count": {}, "compute_infer_duration_us": {}}
-        for kind, model, number in METRIC.findall(urllib.request.urlopen(replicas.metrics[0]).read().decode()):
+        for kind, model, number in METRIC.findall(DIRECT.open(replicas.metrics[0]).read().decode()):
             found[kind][model] = float(number)
         seconds = {model: spent / 1e6 for model, spent in found["compute_infer_duration_us"].items()}
         processor = cpu_seconds(replicas.triton), cpu_seconds(replicas.gateway), time.process_time()
