@@ -67,7 +67,8 @@ class Gateway:
     async def ready(self, request: Request) -> Response:
         if self.triton.ready():
             return JSONResponse({"ready": True})
-        return JSONResponse({"ready": False, "waits_for": sorted(self.triton.waits_for())}, 503)
+        waits_for = {question: sorted(models) for question, models in sorted(self.triton.waits_for().items())}
+        return JSONResponse({"ready": False, "waits_for": waits_for}, 503)
 
     async def show_metrics(self, request: Request) -> Response:
         return PlainTextResponse(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -37,7 +37,7 @@ class Replica:
     """One Triton, by its address, and whether it can answer."""
 
     def __init__(self, address: str, canary: Canary, strange: Callable[[], None]) -> None:
-        """strange: called while it has given no right answer since it came up"""
+        """strange: called while it answers wrongly and has not been known since it came up"""
         self.address = address
         self._strange = strange
         self.known = False  # whether all its answers were right once since it came up
@@ -47,6 +47,7 @@ class Replica:
         self._questioned = -math.inf
         self.ill: set[str] = set()  # canary questions that it fails, whatever it says of itself
         self.wrong: set[str] = set()  # those to which its last answer was wrong
+        self._right: set[str] = set()  # those that it has answered rightly since it came up
         self.client = Connection(address, self.answered)
         self.up = False
         self.in_flight = 0
@@ -114,14 +115,15 @@ class Replica:
         up = await self._probe()
         if up and not self.up:
             self.ill, self._questioned = set(QUESTIONS), -math.inf
+            self.wrong, self._right, self._evidence = set(), set(), Evidence()
             await self._canary.forget(self.client)  # answers from before it went
             with contextlib.suppress(InferenceServerException):
                 await self.client.meet(PROBE_SECONDS)
         self.up = up
         if self.up and not self._silent:  # whether it hangs is asked at once again, and nothing else meanwhile
             self.ill = await self._ill_models()
-        self.known = self.up and (self.known or not self.ill)
-        if self.up and not self.known:
+        self.known = self.up and (self.known or self._right >= QUESTIONS.keys())
+        if self.up and not self.known and self.wrong:
             self._strange()
 
     async def _probe(self) -> bool:
@@ -149,6 +151,7 @@ class Replica:
         self._questioned = asked
         silent = self._evidence.silent(health, asked)
         self.wrong = self.wrong & silent | {model for model, found in health.items() if found is Health.FAILING}
+        self._right = self._right - self.wrong | {model for model, found in health.items() if found is Health.WELL}
         ill = self.wrong | {model for model in silent if not (self.known and self._evidence.busy(model, asked))}
         if ill:
             logger.warning("Triton at %s does not answer for %s", self.address, ", ".join(sorted(ill)))
@@ -205,10 +208,13 @@ class Replicas:
         """Whether at least one calls itself ready, whatever its models answer."""
         return any(replica.up for replica in self._replicas.values())
 
-    def waits_for(self) -> set[str]:
-        """The models that keep those that are up from being well by their silence, and not by a wrong answer."""
+    def waits_for(self) -> dict[str, set[str]]:
+        """The questions whose silence keeps those that are up from being well, where none is answered wrongly.
+
+        Each with the models that it goes through.
+        """
         silent = [replica.ill for replica in self._replicas.values() if replica.up and not replica.wrong]
-        return {model for ill in silent for question in ill for model in QUESTIONS[question].runs}
+        return {question: set(QUESTIONS[question].runs) for ill in silent for question in ill}
 
     def pick(self, model: str, but: Replica | None = None) -> Replica | None:
         """The replica that can run `model` with the fewest calls in flight, in turn where several have; never `but`."""

@@ -62,7 +62,7 @@ class Stubs:
         self._at_work: set[str] = set()
 
     def at_work(self, models: Set[str]) -> bool:
-        """Whether one of these models was at work in the last look, or had requests before it."""
+        """Whether one of these models was at work in the last look."""
         return not self._at_work.isdisjoint(models)
 
     def look(self) -> str | None:
@@ -110,8 +110,8 @@ def _idle(before: Work, now: Work) -> bool:
 
 
 def _works(before: Work | None, now: Work) -> bool:
-    """Whether a process has something to do, or has had since it was seen before."""
-    return now.left is not None or now.waiting > 0 or (before is not None and now.calls > before.calls)
+    """Whether a call of a process is under way, or has been since it was seen before."""
+    return now.left is not None or (before is not None and now.calls > before.calls)
 
 
 def _bound(refuse: Path, waiting: int) -> None:

@@ -60,16 +60,19 @@ class Gateway:
     def ready(self) -> bool:
         return self._answers("/health/ready")
 
-    def waits_for(self) -> frozenset[str]:
-        """The models whose silence alone keeps it from being ready: they hang or are busy, and answer nothing wrong."""
-        with contextlib.suppress(OSError, HTTPException, ValueError, LookupError, TypeError):
+    def waits_for(self) -> list[frozenset[str]]:
+        """For each question whose silence alone keeps it from being ready, the models that hang or are busy.
+
+        None where an answer is wrong.
+        """
+        with contextlib.suppress(OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError):
             try:
                 with DIRECT.open(self.url + "/health/ready", timeout=2):
-                    return frozenset()
+                    return []
             except HTTPError as error:
                 with error:
-                    return frozenset(json.loads(error.read())["waits_for"])
-        return frozenset()
+                    return [frozenset(models) for models in json.loads(error.read())["waits_for"].values()]
+        return []
 
     def stop(self) -> None:
         """Let it finish what is in flight, then end it."""
@@ -117,10 +120,10 @@ def start(triton: EmbeddedTriton, gateway: Gateway) -> None:
     if gateway.live():  # which has come while the models were loaded
         raise LaunchError(f"another server answers at {gateway.url}; stop it or choose another port (--help)")
     gateway.start()
-    begun = time.monotonic()
+    stuck, begun = Patience(STOP_SECONDS), time.monotonic()
     while not (gateway.ready() and gateway.alive()):  # one that is gone leaves the answers to another
-        patience = START_SECONDS if gateway.waits_for() else STOP_SECONDS  # others may have come to Triton first
-        if not gateway.alive() or time.monotonic() - begun > patience:
+        late = stuck.exhausted(bool(gateway.waits_for()))  # others may have come to Triton first
+        if not gateway.alive() or late or time.monotonic() - begun > START_SECONDS:
             raise LaunchError("the gateway did not start; its last lines are above")
         time.sleep(0.05)
 
@@ -202,11 +205,15 @@ class TritonKeeper:
             return "it has ended"
         if wrong := self._stubs.look():
             return wrong
-        # A gateway that is gone says nothing of Triton, which others may be asking. One that waits for models at work
-        # is behind others' requests: whether such a model comes to an end, its process tells.
-        gateway = self._gateway
-        well = not gateway.alive() or gateway.ready() or self._stubs.at_work(gateway.waits_for())
+        # A gateway that is gone or silent says nothing of Triton, which others may be asking. One that waits for models
+        # at work is behind others' requests: whether such a model comes to an end, its process tells.
+        well = self._gateway.ready() or not self._gateway.live() or self._busy()
         return "not every model answers" if self.not_ready.exhausted(well) else None
+
+    def _busy(self) -> bool:
+        """Whether of each question that the gateway waits for a model is at work."""
+        waited_for = self._gateway.waits_for()
+        return bool(waited_for) and all(self._stubs.at_work(models) for models in waited_for)
 
     def _late(self, loading: Patience) -> str | None:
         """What is wrong with a Triton that loads its models."""

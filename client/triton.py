@@ -95,8 +95,8 @@ class Triton:
         """Whether a Triton with every model of the contract can answer."""
         return self._replicas.ready()
 
-    def waits_for(self) -> set[str]:
-        """The models behind Triton whose silence alone keeps it from being ready; they may be busy."""
+    def waits_for(self) -> dict[str, set[str]]:
+        """The questions whose silence alone keeps it from being ready, with the models they go through: maybe busy."""
         return self._replicas.waits_for()
 
     def live(self) -> bool:

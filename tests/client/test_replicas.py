@@ -499,6 +499,7 @@ def patient(quick_questions, monkeypatch):
     """A machine that stalls for a second is no reason to take what works for dead."""
     monkeypatch.setattr(replicas, "PROBE_SECONDS", 3.0)
     monkeypatch.setattr(replicas, "COUNT_SECONDS", 3.0)
+    monkeypatch.setattr(replicas, "CANARY_SECONDS", 1.0)
     for module in (canary, evidence):
         monkeypatch.setattr(module, "LONGEST_ANSWER_SECONDS", 4.0)
 
@@ -598,13 +599,42 @@ def test_photos_do_not_hide_for_ever_that_their_network_gives_no_answer(fake, qu
 
 def test_whose_silence_is_waited_for_is_told_from_a_wrong_answer(fake, quick_questions):
     async def main(triton):
-        assert triton.waits_for() == set()
         fake.silent.add("arcface_embed")
-        await until(lambda: not triton.ready())
-        assert triton.waits_for() == {"arcface_preprocess", "arcface"}
+        await until(lambda: triton.waits_for() == {"arcface_embed": {"arcface_preprocess", "arcface"}})
         fake.asked["facenet_embed"] = OTHER
-        await until(lambda: triton.waits_for() == set())
+        await until(lambda: triton.waits_for() == {})
         assert not triton.ready()
+
+    with_triton(fake.url, main)
+
+
+def test_a_triton_that_comes_up_again_has_not_answered_wrongly(fake, quick_questions):
+    async def main(triton):
+        fake.ill.add("arcface_embed")
+        await until(lambda: not triton.ready() and not triton.waits_for())
+        fake.ready = False
+        await until(lambda: not triton.live())
+        fake.ill.clear()
+        fake.silent.add("arcface_embed")
+        fake.ready = True
+        await until(lambda: "arcface_embed" in triton.waits_for())
+
+    with_triton(fake.url, main)
+
+
+def test_questions_that_are_answered_one_by_one_make_a_triton_known(fake, quick_questions):
+    """Each model answers now and then, and never all in one look."""
+    slow = sorted(canary.QUESTIONS)[:3]
+    fake.silent.update(slow)
+
+    async def main(triton):
+        for model in slow:
+            assert not triton.ready()
+            fake.silent.discard(model)
+            await until(lambda model=model: model not in triton.waits_for(), seconds=8.0)
+            fake.silent.update(set(slow) - {model})
+        (replica,) = triton._replicas._replicas.values()
+        await until(lambda: replica.known, seconds=8.0)
 
     with_triton(fake.url, main)
 

@@ -41,7 +41,7 @@ def test_a_process_that_does_nothing_though_it_is_asked_hangs(asked: Work) -> No
     [
         (detector(), False),
         (detector(left=3.0), True),
-        (detector(waiting=1), True),
+        (detector(waiting=1), False),
         (detector(calls=4), True),
     ],
     ids=["idle", "in a call", "asked for one", "done with one"],

@@ -204,24 +204,29 @@ def test_a_triton_that_dies_again_and_again_once_it_has_loaded_is_started_each_t
 class Waiting(Answering):
     """A gateway whose Triton runs but leaves questions to its models unanswered."""
 
-    def __init__(self, clock: Clock, triton: Reluctant, *models: str) -> None:
+    def __init__(self, clock: Clock, triton: Reluctant, *models: set[str]) -> None:
         super().__init__(clock, triton)
-        self.models = frozenset(models)
+        self.models = [frozenset(of_one) for of_one in models]
 
     def ready(self) -> bool:
         return False
 
-    def waits_for(self) -> frozenset[str]:
+    def waits_for(self) -> list[frozenset[str]]:
         return self.models
 
 
 @pytest.mark.parametrize(
     ("models", "left_alone"),
-    [(("arcface_preprocess", "arcface"), True), (("facenet",), False), ((), False)],
-    ids=["of a model at work", "of an idle one", "that answers wrongly"],
+    [
+        (({"arcface_preprocess", "arcface"},), True),
+        (({"facenet"},), False),
+        (({"arcface"}, {"facenet"}), False),
+        ((), False),
+    ],
+    ids=["of a model at work", "of an idle one", "of an idle one beside one at work", "that answers wrongly"],
 )
 def test_a_triton_is_not_ended_for_the_silence(
-    models: tuple[str, ...], left_alone: bool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    models: tuple[set[str], ...], left_alone: bool, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor.Stubs, "at_work", lambda stubs, asked: "arcface" in asked)
     triton = Reluctant(clock)
@@ -231,6 +236,34 @@ def test_a_triton_is_not_ended_for_the_silence(
     with pytest.raises(Enough):
         supervisor.supervise(triton, gateway)
     assert (len(triton.starts) == 1) is left_alone
+
+
+def test_a_gateway_that_does_not_listen_yet_says_nothing_of_triton(clock: Clock) -> None:
+    triton = Reluctant(clock)
+    triton.start()
+    gateway = Waiting(clock, triton)
+    gateway.live = lambda: False  # type: ignore[method-assign]
+    gateway.start()
+    with pytest.raises(Enough):
+        supervisor.supervise(triton, gateway)
+    assert len(triton.starts) == 1
+
+
+@pytest.mark.parametrize(("ready_after", "starts"), [(60.0, True), (200.0, False)])
+def test_a_start_waits_for_models_that_others_keep_busy(
+    ready_after: float, starts: bool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.end = 300.0
+    triton = Reluctant(clock)
+    gateway = Waiting(clock, triton, {"face_crops"})
+    monkeypatch.setattr(gateway, "live", lambda: False)
+    monkeypatch.setattr(gateway, "ready", lambda: clock.now >= ready_after)
+    if starts:
+        supervisor.start(triton, gateway)
+        assert clock.now == pytest.approx(ready_after, abs=0.1)
+    else:
+        with pytest.raises(LaunchError, match="the gateway did not start"):
+            supervisor.start(triton, gateway)
 
 
 class Unready(BaseHTTPRequestHandler):
@@ -248,14 +281,15 @@ class Unready(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("text", "models"),
     [
-        (b'{"ready": false, "waits_for": ["arcface"]}', {"arcface"}),
-        (b'{"ready": false, "waits_for": []}', set()),
-        (b"<html>", set()),
-        (b"[]", set()),
-        (b'{"waits_for": 3}', set()),
+        (b'{"ready": false, "waits_for": {"arcface_embed": ["arcface"]}}', [{"arcface"}]),
+        (b'{"ready": false, "waits_for": {}}', []),
+        (b"<html>", []),
+        (b"[]", []),
+        (b'{"waits_for": 3}', []),
+        (b'{"waits_for": {"a": 3}}', []),
     ],
 )
-def test_what_a_gateway_waits_for_is_read(text: bytes, models: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_gateway_waits_for_is_read(text: bytes, models: list[set[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FACE_HOST", raising=False)
     monkeypatch.setattr(Unready, "text", text)
     with HTTPServer(("127.0.0.1", 0), Unready) as server:
