@@ -207,7 +207,8 @@ class TritonKeeper:
             return wrong
         # A gateway that is gone or silent says nothing of Triton, which others may be asking. One that waits for models
         # at work is behind others' requests: whether such a model comes to an end, its process tells.
-        well = self._gateway.ready() or not self._gateway.live() or self._busy()
+        # Its life is asked first: one that is stopped then costs this look no second timeout.
+        well = not self._gateway.live() or self._gateway.ready() or self._busy()
         return "not every model answers" if self.not_ready.exhausted(well) else None
 
     def _busy(self) -> bool:
