@@ -28,7 +28,7 @@ PROBE_EVERY_SECONDS = 1.0
 CANARY_EVERY_SECONDS = 2.0
 CANARY_SECONDS = 2.0
 PROBE_SECONDS = 1.5
-COUNT_SECONDS = 0.5  # where it may hang, which the next probe tells
+COUNT_SECONDS = 0.5  # it may hang, which the next probe tells
 SILENT_PROBES = 2  # one slow answer of a busy machine is no reason to drop it
 RESOLVE_EVERY_SECONDS = 5.0
 
@@ -143,11 +143,13 @@ class Replica:
         if asked - self._questioned < CANARY_EVERY_SECONDS:
             return self.ill
         health = await self._canary.ask(self.client, CANARY_SECONDS)
-        heard = any(found is not Health.SILENT for found in health.values())
-        if not heard:
+        if all(found is Health.SILENT for found in health.values()):
             self._silent = 1  # it may have stopped in the midst of its questions, which then count as a probe
-        with contextlib.suppress(InferenceServerException):
-            await self._count(PROBE_SECONDS if heard else COUNT_SECONDS)
+        try:
+            await self._count(COUNT_SECONDS)
+        except InferenceServerException as error:
+            if _timed_out(error):  # as above, where some questions were answered before
+                self._silent = 1
         self._questioned = asked
         silent = self._evidence.silent(health, asked)
         self.wrong = self.wrong & silent | {model for model, found in health.items() if found is Health.FAILING}
