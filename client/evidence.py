@@ -18,7 +18,7 @@ class Evidence:
         self._answered: dict[str, float] = {}  # when each last answered a caller of ours
         self._awaited: dict[str, float] = {}  # since when callers of ours wait for one that has not answered any since
         self._at_work: dict[str, float] = {}  # when each last answered anybody but our questions
-        self._counts: dict[str, int] = {}  # of those answers
+        self._counts: dict[str, int] = {}  # of those answers, at their highest
         self._lost: set[str] = set()  # questions whose time was over, until one is answered
 
     def asked(self, model: str) -> None:
@@ -31,11 +31,15 @@ class Evidence:
         self._answered[model] = time.monotonic()
 
     def counted(self, counts: Mapping[str, int]) -> None:
-        """How many requests each model has answered so far, our questions left out."""
+        """How many requests each model has answered so far, our questions left out.
+
+        Triton counts an answer just after it has sent it, so a count may lack our own: one that falls and rises again
+        is nobody's answer.
+        """
         for model, count in counts.items():
-            if count > self._counts.get(model, count):
-                self._at_work[model] = time.monotonic()
-            self._counts[model] = count
+            before = self._counts.setdefault(model, count)
+            if count > before:
+                self._at_work[model], self._counts[model] = time.monotonic(), count
 
     def silent(self, health: Mapping[str, Health], asked: float) -> set[str]:
         """The questions that have no answer, of all that are under way or were asked at this moment."""

@@ -119,6 +119,7 @@ class Replica:
             await self._canary.forget(self.client)  # answers from before it went
             with contextlib.suppress(InferenceServerException):
                 await self.client.meet(PROBE_SECONDS)
+                await self._count(COUNT_SECONDS)  # before any question
         self.up = up
         if self.up and not self._silent:  # whether it hangs is asked at once again, and nothing else meanwhile
             self.ill = await self._ill_models()

@@ -157,6 +157,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.queue: dict[str, float] = {}  # seconds that the question waits for its turn before a model
         self.port = port
         self.answered = dict.fromkeys(DEFAULTS, 0)  # how many requests it says that each model has answered
+        self.counts_after = 0.0  # seconds from a question's answer until it counts
         self._scripts: dict[str, Script] = dict(DEFAULTS)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -181,6 +182,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.silent.clear()
         self.asked.clear()
         self.queue.clear()
+        self.counts_after = 0.0
 
     def __enter__(self) -> "FakeTriton":
         self._thread.start()
@@ -242,7 +244,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             if call.model in self.silent:
                 await asyncio.sleep(30)
             await asyncio.sleep(self.queue.get(call.model, 0))
-            self.answered[call.model] += 1
+            asyncio.get_running_loop().call_later(self.counts_after, self._count, call.model)
             return _write(call, self.asked.get(call.model, DEFAULTS[call.model](call)))
         self.calls.append(call)
         try:
@@ -256,6 +258,9 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             raise
         self.answered[call.model] += 1
         return _write(call, answer)
+
+    def _count(self, model: str) -> None:
+        self.answered[model] += 1
 
     async def ModelStatistics(self, request, context):
         response = service_pb2.ModelStatisticsResponse()
