@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import re
 import subprocess
 import sys
 import tempfile
@@ -9,14 +10,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import aiohttp
 
 from tests.load.callers import arrivals
 
 Ask = Callable[[], Awaitable[None]]
-WARM_UP = 0.2  # of the time measured, before it
+MARGIN = 0.2  # of the time measured, before it and after it
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,29 @@ class Load:
 
 
 async def closed(ask: Ask, callers: int, seconds: float) -> Load:
-    """Every caller asks again as soon as it has its answer."""
-    answers: list[tuple[float, float]] = []  # when it came and how long it took, in seconds
+    """Every caller asks again as soon as it has its answer.
+
+    An answer counts for the share of its time that was measured: a batch gives many at once, and a moment's difference
+    would count them all or none.
+    """
+    answers: list[tuple[float, float]] = []  # when it was asked for and when it came
     errors = 0
-    start = time.perf_counter() + WARM_UP * seconds
+    start = time.perf_counter() + MARGIN * seconds
     end = start + seconds
 
     async def call() -> None:
         nonlocal errors
-        while (begun := time.perf_counter()) < end:
+        while (begun := time.perf_counter()) < end + MARGIN * seconds:
             try:
                 await ask()
-                now = time.perf_counter()
-                answers.append((now, now - begun))
+                answers.append((begun, time.perf_counter()))
             except aiohttp.ClientError:
                 errors += 1
 
     await asyncio.gather(*(call() for _ in range(callers)))
-    # Before, callers are still few, and after, fewer and fewer.
-    times = sorted(1e3 * took for came, took in answers if start <= came < end) or [float("nan")]
-    return Load(len(times) / seconds, median(times), times[int(0.99 * (len(times) - 1))], errors)
+    counted = sum(max(0.0, min(came, end) - max(begun, start)) / (came - begun) for begun, came in answers)
+    times = sorted(1e3 * (came - begun) for begun, came in answers if start <= came < end) or [float("nan")]
+    return Load(counted / seconds, median(times), times[int(0.99 * (len(times) - 1))], errors)
 
 
 def over_http(url: str, body: bytes, callers: int, seconds: float) -> Load:
@@ -77,16 +81,21 @@ def open_http(port: int, path: str, body: bytes, a_second: float, seconds: float
 
 
 def over_grpc(address: str, model: str, picture: bytes, callers: int, seconds: float) -> Load:
-    """perf_analyzer, whose three windows make up the time."""
+    """perf_analyzer, with three windows of half the time each.
+
+    The rate is that of the last two: in the first its callers begin, and nobody is answered at once. p50 and p99 are of
+    all three.
+    """
     with tempfile.TemporaryDirectory(prefix="face-bench-") as folder:
         file, figures = Path(folder) / "picture", Path(folder) / "figures.csv"
         file.write_bytes(picture)
         command = [sys.executable, "-m", "client", "perf", f"--picture={file}", f"--triton={address}", model]
-        command += [f"--concurrency-range={callers}", f"--measurement-interval={1e3 * seconds / 3:.0f}"]
-        command += ["--stability-percentage=100", "-f", str(figures)]
+        command += [f"--concurrency-range={callers}", f"--measurement-interval={1e3 * seconds / 2:.0f}"]
+        command += ["--stability-percentage=100", "-v", "-f", str(figures)]
         done = subprocess.run(command, capture_output=True, text=True)
         if not figures.is_file():
             sys.exit(f"bench: perf_analyzer failed:\n{done.stdout}{done.stderr}")
         row = next(csv.DictReader(figures.read_text().splitlines()))
+    _, *counted = [float(rate) for rate in re.findall(r"Pass \[\d+\] throughput: ([\d.]+)", done.stdout)]
     p50, p99 = (float(row[f"{name} latency"]) / 1e3 for name in ("p50", "p99"))
-    return Load(float(row["Inferences/Second"]), p50, p99, errors=0)
+    return Load(mean(counted), p50, p99, errors=0)

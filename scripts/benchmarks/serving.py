@@ -25,11 +25,14 @@ from client.embedded import DIRECT
 from preprocess import engines
 from preprocess.prepare import manifest
 from scripts.benchmarks.load import Load, open_http, over_grpc, over_http
+from scripts.benchmarks.processes import memory, processor_seconds
 from scripts.benchmarks.tables import report
 from tests.conftest import PROJECT, free_ports
 
 LOG = PROJECT / ".cache" / "bench.log"
 NETWORKS = ("facenet", "arcface")
+CALLERS = 8  # beside whom the processor's time is counted
+FACES = {"facenet_embed": 1, "arcface_embed": 1, "facenet_compare": 2}  # of a request
 Figures = dict[str, list[float]]
 
 
@@ -60,6 +63,8 @@ def main() -> None:
             for (model, name), runner in runners.items():
                 for batch in batches:
                     figures[f"engine/{model}/{name}/batch {batch}"].append(run_engine(runner, batch, seconds / 4))
+                if name == "onnxruntime":
+                    figures[f"processor/{model}/alone"].append(engine_processor(runner, CALLERS, seconds / 4))
             for many in callers:
                 for model, picture in (
                     ("facenet_embed", crop),
@@ -67,10 +72,13 @@ def main() -> None:
                     ("face_detect", photo),
                     ("facenet_photo", photo),
                 ):
-                    answered = over_grpc(server["grpc"], model, picture, many, seconds)
+                    with spending(server, model, many, figures):
+                        answered = over_grpc(server["grpc"], model, picture, many, seconds)
                     keep(figures, f"grpc/{model}/callers {many}", answered, 1)
                 url = f"{server['url']}/service/FaceCompareModel"
-                keep(figures, f"http/service compare/callers {many}", over_http(url, pairs, many, seconds), 2)
+                with spending(server, "facenet_compare", many, figures):
+                    answered = over_http(url, pairs, many, seconds)
+                keep(figures, f"http/service compare/callers {many}", answered, 2)
                 if peer and many <= 16:  # the original's queue
                     answered = over_http(f"{peer}/service", pairs, many, seconds)
                     keep(figures, f"http/peer compare/callers {many}", answered, 2)
@@ -182,9 +190,19 @@ def engine(
 
 def run_engine(process: subprocess.Popen[str], batch: int, seconds: float) -> float:
     """Faces a second over all of the time, as the servers' answers are counted: slow moments count on both sides."""
+    return batch / float(mean(run_batches(process, batch, seconds)["times"]))
+
+
+def engine_processor(process: subprocess.Popen[str], batch: int, seconds: float) -> float:
+    """Milliseconds of processor a face."""
+    ran = run_batches(process, batch, seconds)
+    return 1e3 * float(ran["processor_seconds"]) / (batch * len(ran["times"]))
+
+
+def run_batches(process: subprocess.Popen[str], batch: int, seconds: float) -> dict[str, Any]:
     assert process.stdin is not None
     print(batch, seconds, file=process.stdin, flush=True)
-    return batch / float(mean(answer_of(process)["times"]))
+    return answer_of(process)
 
 
 def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -196,34 +214,23 @@ def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
     return dict(json.loads(line))
 
 
-def memory(launcher: int) -> dict[str, float]:
-    """Megabytes that each process under the launcher holds, pages that several hold shared out among them, and all.
-
-    The last figure counts such pages in each process, as `ps` and `top` do.
-    """
-    listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,rss=,args="], capture_output=True, text=True).stdout
-    rows = [line.split(maxsplit=3) for line in listing.splitlines()]
-    wanted = {launcher}
-    sizes: dict[str, float] = {}
-    counted_in_each = 0.0
-    for pid, parent, kilobytes, command in sorted(rows, key=lambda row: int(row[0])):
-        if int(pid) in wanted or int(parent) in wanted:
-            wanted.add(int(pid))
-            words = command.split()
-            name = Path(words[1]).parents[1].name if "/1/model.py" in command else Path(words[0]).name
-            name = "gateway" if "client gateway" in command else "launcher" if "client serve" in command else name
-            sizes[name] = sizes.get(name, 0) + proportional(int(pid))  # a model may have two
-            counted_in_each += int(kilobytes) * 1024 / 1e6
-    return sizes | {"all": sum(sizes.values()), "all, shared pages counted in each": counted_in_each}
+@contextmanager
+def spending(server: dict[str, Any], model: str, callers: int, figures: Figures) -> Iterator[None]:
+    """Milliseconds of processor that each process spends a face meanwhile, where so many callers of a model count."""
+    if callers != CALLERS or model not in FACES:
+        yield
+        return
+    before, answers = processor_seconds(server["pid"]), answered_by(server["http"], model)
+    yield
+    faces = FACES[model] * (answered_by(server["http"], model) - answers)
+    spent = {name: now - before.get(name, 0) for name, now in processor_seconds(server["pid"]).items()}
+    for name, seconds in {**spent, "all": sum(spent.values())}.items():
+        figures[f"processor/{model}/{name}"].append(1e3 * seconds / faces)
 
 
-def proportional(pid: int) -> float:
-    """Megabytes of a process, of each shared page its share; 0 where it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Pss:")), 0.0)
+def answered_by(port: int, model: str) -> int:
+    with DIRECT.open(f"http://127.0.0.1:{port}/v2/models/{model}/stats") as answer:
+        return int(json.load(answer)["model_stats"][0]["inference_stats"]["success"]["count"])
 
 
 def statistics(port: int) -> dict[str, dict[str, float]]:

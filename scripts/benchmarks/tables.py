@@ -9,6 +9,8 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
+from preprocess.engines import cores
+
 Figures = dict[str, list[float]]
 
 
@@ -16,7 +18,8 @@ def report(folder: Path, machine: str, figures: Figures, steps: dict[str, dict[s
     """Write serving.json, serving.md and serving.png, and print the tables."""
     folder.mkdir(exist_ok=True)
     (folder / "serving.json").write_text(json.dumps({"machine": machine, "figures": figures, "steps": steps}, indent=1))
-    text = "\n\n".join([machine, rates(figures), ratios(figures), step_table(steps), memory(figures)]) + "\n"
+    parts = [machine, rates(figures), ratios(figures), processor(figures), step_table(steps), memory(figures)]
+    text = "\n\n".join(parts) + "\n"
     (folder / "serving.md").write_text(text)
     print(text)
     plot(figures, folder / "serving.png")
@@ -92,6 +95,26 @@ def step_table(steps: dict[str, dict[str, float]]) -> str:
     columns = ["queue", "compute_input", "compute_infer", "compute_output", "all", "batch"]
     rows = [[model, *(f"{row[column]:.2f}" for column in columns)] for model, row in steps.items()]
     return table(["ms a request", *columns], rows)
+
+
+def processor(figures: Figures) -> str:
+    """Where the cores' time goes beside eight callers, and what the network takes of it alone."""
+    asked = {
+        "facenet_embed": ("facenet", "grpc/facenet_embed"),
+        "facenet_compare": ("facenet", "http/service compare"),
+        "arcface_embed": ("arcface", "grpc/arcface_embed"),
+    }
+    sums = ("all", "the cores' time", "the network alone, batch 8")
+    rows: dict[str, dict[str, str]] = {}
+    for model, (network, base) in asked.items():
+        spent = {name.rpartition("/")[2]: values for name, values in figures.items() if f"processor/{model}/" in name}
+        spent[sums[2]] = figures[f"processor/{network}/alone"]
+        spent[sums[1]] = [1e3 * cores() / rate for rate in figures[f"{base}/callers 8/faces per second"]]
+        for name, values in spent.items():
+            rows.setdefault(name, {})[model] = f"{median(values):.2f}"
+    names = [*sorted(rows.keys() - set(sums)), *sums]
+    cells = [[name, *(rows[name].get(model, "0") for model in asked)] for name in names]
+    return table(["ms of processor a face, 8 callers", *asked], cells)
 
 
 def memory(figures: Figures) -> str:
