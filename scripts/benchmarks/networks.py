@@ -69,7 +69,7 @@ def by_batch(model: str, name: str, repository: Path, options: argparse.Namespac
     native = {"facenet": "tensorflow", "arcface": "mxnet"}[model]
     with engine(model, native if name == "native" else name, repository, figures, options.gpu) as runner:
         for batch in BATCHES if name == "onnxruntime" else (1,):
-            figures[f"{model}/{name}/batch {batch}"].append(run_engine(runner, batch, options.seconds))
+            figures[f"{model}/{name}/batch {batch}"].append(run_engine(runner, batch, options.seconds).rate)
 
 
 def resnet_served(repository: Path, seconds: float, figures: Figures) -> None:

@@ -95,7 +95,7 @@ def rates(name: str, network: str, folders: dict[str, Path], seconds: float, fig
         }
         for batch in BATCHES:
             for precision, runner in runners.items():
-                figures[f"{name}/{batch}/{precision}"].append(run_engine(runner, batch, seconds))
+                figures[f"{name}/{batch}/{precision}"].append(run_engine(runner, batch, seconds).rate)
 
 
 def speed_table(figures: Figures) -> str:

@@ -5,7 +5,7 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
-TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds
+TICKS = os.sysconf("SC_CLK_TCK")  # a second
 
 
 def memory(launcher: int) -> dict[str, float]:
@@ -25,12 +25,17 @@ def processor_seconds(launcher: int) -> dict[str, float]:
     """What each process under the launcher has spent since it began."""
     spent: dict[str, float] = defaultdict(float)
     for pid, name in named(launcher).items():
-        try:
-            user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        except (FileNotFoundError, ProcessLookupError):  # it has ended
-            continue
-        spent[name] += (int(user) + int(system)) * TICK
+        spent[name] += cpu_seconds(pid)
     return spent
+
+
+def cpu_seconds(pid: int) -> float:
+    """What one process has spent since it began; 0 where it has ended."""
+    try:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(user) + int(system)) / TICKS
 
 
 def named(launcher: int) -> dict[int, str]:

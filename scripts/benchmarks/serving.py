@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any, cast
@@ -62,9 +63,10 @@ def main() -> None:
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
             for (model, name), runner in runners.items():
                 for batch in batches:
-                    figures[f"engine/{model}/{name}/batch {batch}"].append(run_engine(runner, batch, seconds / 4))
-                if name == "onnxruntime":
-                    figures[f"processor/{model}/alone"].append(engine_processor(runner, CALLERS, seconds / 4))
+                    ran = run_engine(runner, batch, seconds / 4)
+                    figures[f"engine/{model}/{name}/batch {batch}"].append(ran.rate)
+                    if name == "onnxruntime" and batch == CALLERS:
+                        figures[f"processor/{model}/alone"].append(ran.processor)
             for many in callers:
                 for model, picture in (
                     ("facenet_embed", crop),
@@ -188,21 +190,20 @@ def engine(
         process.communicate()
 
 
-def run_engine(process: subprocess.Popen[str], batch: int, seconds: float) -> float:
-    """Faces a second over all of the time, as the servers' answers are counted: slow moments count on both sides."""
-    return batch / float(mean(run_batches(process, batch, seconds)["times"]))
+@dataclass(frozen=True)
+class Run:
+    """Faces a second, and milliseconds of processor a face."""
+
+    rate: float
+    processor: float
 
 
-def engine_processor(process: subprocess.Popen[str], batch: int, seconds: float) -> float:
-    """Milliseconds of processor a face."""
-    ran = run_batches(process, batch, seconds)
-    return 1e3 * float(ran["processor_seconds"]) / (batch * len(ran["times"]))
-
-
-def run_batches(process: subprocess.Popen[str], batch: int, seconds: float) -> dict[str, Any]:
+def run_engine(process: subprocess.Popen[str], batch: int, seconds: float) -> Run:
+    """Over all of the time, as the servers' answers are counted: slow moments count on both sides."""
     assert process.stdin is not None
     print(batch, seconds, file=process.stdin, flush=True)
-    return answer_of(process)
+    ran = answer_of(process)
+    return Run(batch / mean(ran["times"]), 1e3 * ran["processor_seconds"] / (batch * len(ran["times"])))
 
 
 def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -220,25 +221,18 @@ def spending(server: dict[str, Any], model: str, callers: int, figures: Figures)
     if callers != CALLERS or model not in FACES:
         yield
         return
-    before, answers = processor_seconds(server["pid"]), answered_by(server["http"], model)
+    before, answers = processor_seconds(server["pid"]), answers_by_model(server["http"])[model]
     yield
-    faces = FACES[model] * (answered_by(server["http"], model) - answers)
+    faces = FACES[model] * (answers_by_model(server["http"])[model] - answers)
     spent = {name: now - before.get(name, 0) for name, now in processor_seconds(server["pid"]).items()}
     for name, seconds in {**spent, "all": sum(spent.values())}.items():
         figures[f"processor/{model}/{name}"].append(1e3 * seconds / faces)
 
 
-def answered_by(port: int, model: str) -> int:
-    with DIRECT.open(f"http://127.0.0.1:{port}/v2/models/{model}/stats") as answer:
-        return int(json.load(answer)["model_stats"][0]["inference_stats"]["success"]["count"])
-
-
 def statistics(port: int) -> dict[str, dict[str, float]]:
     """Milliseconds a request spent in each step of each model, from Triton's own counts."""
-    with DIRECT.open(f"http://127.0.0.1:{port}/v2/models/stats") as answer:
-        models = json.load(answer)["model_stats"]
     steps = {}
-    for model in models:
+    for model in counts(port):
         counted = model["inference_stats"]
         if count := counted["success"]["count"]:
             parts = ("queue", "compute_input", "compute_infer", "compute_output")
@@ -247,6 +241,16 @@ def statistics(port: int) -> dict[str, dict[str, float]]:
             row["batch"] = model["inference_count"] / max(1, model["execution_count"])
             steps[model["name"]] = row
     return steps
+
+
+def answers_by_model(port: int) -> dict[str, int]:
+    """How many requests each model has answered."""
+    return {model["name"]: model["inference_stats"]["success"]["count"] for model in counts(port)}
+
+
+def counts(port: int) -> list[dict[str, Any]]:
+    with DIRECT.open(f"http://127.0.0.1:{port}/v2/models/stats") as answer:
+        return list(json.load(answer)["model_stats"])
 
 
 def machine() -> str:

@@ -17,11 +17,11 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from client.embedded import DIRECT
+from scripts.benchmarks.processes import cpu_seconds
 from scripts.planning.simulation import Outcome, Times
 from tests.conftest import PROJECT, free_ports
 
 LOG = PROJECT / ".cache" / "capacity.log"
-TICK = os.sysconf("SC_CLK_TCK")
 METRIC = re.compile(r'nv_inference_(compute_infer_duration_us|exec_count|count)\{model="(\w+)"[^}]*\} (\S+)')
 
 
@@ -90,7 +90,7 @@ class Spent:
         for kind, model, number in METRIC.findall(DIRECT.open(replicas.metrics[0]).read().decode()):
             found[kind][model] = float(number)
         seconds = {model: spent / 1e6 for model, spent in found["compute_infer_duration_us"].items()}
-        processor = cpu_seconds(replicas.triton), cpu_seconds(replicas.gateway), time.process_time()
+        processor = tree_seconds(replicas.triton), tree_seconds(replicas.gateway), time.process_time()
         return cls(found["exec_count"], found["count"], seconds, processor)
 
     def __sub__(self, other: "Spent") -> "Spent":
@@ -133,15 +133,14 @@ def _embed(replicas: Replicas, batch: int) -> tuple[float, float, float]:
     return spent.runs["facenet"], spent.items["facenet"], spent.seconds["facenet"]
 
 
-def cpu_seconds(process: int) -> float:
-    """Of a process and all of its children."""
-    own = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+def tree_seconds(process: int) -> float:
+    """Of processor, that a process and all of its children have spent."""
     children = [
         int(child)
         for thread in Path(f"/proc/{process}/task").iterdir()
         for child in (thread / "children").read_text().split()
     ]
-    return (int(own[11]) + int(own[12])) / TICK + sum(map(cpu_seconds, children))
+    return cpu_seconds(process) + sum(map(tree_seconds, children))
 
 
 async def _closed(url: str, photo: bytes, callers: int, seconds: float) -> Outcome:
